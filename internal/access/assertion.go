@@ -1,0 +1,97 @@
+package access
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// Limits of a client assertion.
+const (
+	assertionLife = 5 * time.Minute
+	maxAssertedID = 256
+)
+
+// assertion authenticates with private_key_jwt (RFC 7523 §3): signed by a key of the credential, for this cluster, at most
+// five minutes long, and never seen before.
+func (g *Gate) assertion(ctx context.Context, at time.Time, p Proof) (Client, error) {
+	subject, err := token.UnverifiedSubject(p.Assertion)
+	if err != nil || p.ClientID != "" && p.ClientID != subject {
+		return Client{}, ErrRefused
+	}
+	clientID, err := id.ParseClientID(subject)
+	if err != nil || g.o.Claim == nil {
+		return Client{}, ErrRefused
+	}
+	cluster, err := g.view.Cluster(ctx)
+	if err != nil {
+		return Client{}, err
+	}
+	c, err := g.credential(ctx, clientID)
+	if err != nil {
+		return Client{}, err
+	}
+	version, a, err := signedBy(c, p.Assertion, at)
+	if err != nil {
+		return Client{}, err
+	}
+	if err := checkAssertion(a, cluster, at); err != nil {
+		return Client{}, err
+	}
+	if err := g.claimOnce(ctx, at, clientID, a); err != nil {
+		return Client{}, err
+	}
+	return g.inTime(at, Client{c, version})
+}
+
+func signedBy(c *credential.Credential, text string, at time.Time) (*credential.Version, token.Assertion, error) {
+	for _, v := range c.Keys(at) {
+		if a, err := token.NewKeySet([]jwk.Key{v.Key}).VerifyAssertion(text); err == nil {
+			return v, a, nil
+		}
+	}
+	return nil, token.Assertion{}, ErrRefused
+}
+
+func checkAssertion(a token.Assertion, cluster *Cluster, at time.Time) error {
+	now, leeway := at.Unix(), int64(Leeway/time.Second)
+	exp, issued := int64(a.ExpiresAt), int64(a.IssuedAt)
+	start := issued
+	if start == 0 {
+		start = now - leeway
+	}
+	switch {
+	case a.Issuer != a.Subject:
+		return fmt.Errorf("%w: the assertion's iss and sub have to be the client id", ErrRefused)
+	case a.Audience != cluster.Issuer && a.Audience != cluster.Issuer+"/v1/oauth/token":
+		return fmt.Errorf("%w: the assertion's aud has to be %s", ErrRefused, cluster.Issuer)
+	case exp <= now-leeway || issued > now+leeway || int64(a.NotBefore) > now+leeway:
+		return fmt.Errorf("%w: the assertion is expired or not valid yet", ErrRefused)
+	case exp-start > int64((assertionLife+Leeway)/time.Second) || issued != 0 && exp-issued > int64(assertionLife/time.Second):
+		return fmt.Errorf("%w: the assertion lasts longer than 5 minutes", ErrRefused)
+	case a.ID == "" || len(a.ID) > maxAssertedID:
+		return fmt.Errorf("%w: the assertion needs a jti of at most %d bytes", ErrRefused, maxAssertedID)
+	}
+	return nil
+}
+
+// claimOnce keeps the jti until no leeway could make the assertion valid again.
+func (g *Gate) claimOnce(ctx context.Context, at time.Time, client id.ClientID, a token.Assertion) error {
+	sum := sha256.Sum256([]byte(client.Credential.String() + "\n" + a.ID))
+	until := time.Unix(int64(a.ExpiresAt), 0).UTC().Add(2 * Leeway)
+	fresh, err := g.o.Claim(ctx, "jti:"+base64.RawURLEncoding.EncodeToString(sum[:]), at, until)
+	if err != nil {
+		return err
+	}
+	if !fresh {
+		return fmt.Errorf("%w: the assertion's jti has been used", ErrRefused)
+	}
+	return nil
+}

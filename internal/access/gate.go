@@ -1,0 +1,99 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// Lifetime of an access token, and the leeway between the clocks of two hosts.
+const (
+	Lifetime = time.Hour
+	Leeway   = 30 * time.Second
+)
+
+// Gate lets clients in.
+type Gate struct {
+	view View
+	o    Options
+}
+
+// Options of a Gate. Without Signer it issues nothing; without Claim it accepts no client assertion.
+type Options struct {
+	// Signer returns the key that signs tokens at instant at, and the peer that it belongs to.
+	Signer func(at time.Time) (*token.Signer, id.ID, error)
+	// Claim takes a key once until it expires; false when it is taken already.
+	Claim func(ctx context.Context, key string, at, until time.Time) (bool, error)
+	// ClockBehind reports whether the clock is known to be wrong at instant at: then no secret with a deadline is accepted.
+	ClockBehind func(at time.Time) bool
+	// PeerIssuer puts the id of the issuing peer into "iss" instead of the cluster's issuer URL.
+	PeerIssuer bool
+}
+
+// NewGate returns a Gate over a view.
+func NewGate(view View, o Options) *Gate { return &Gate{view, o} }
+
+// Proof is what a client shows to authenticate: a secret or an assertion.
+type Proof struct {
+	ClientID  string
+	Secret    string
+	Assertion string // RFC 7523 §2.2
+}
+
+// Client is a client that has authenticated with one version of its credential.
+type Client struct {
+	Credential *credential.Credential
+	Version    *credential.Version
+}
+
+// ClientID is the client id of the version that was used.
+func (c Client) ClientID() string { return c.Credential.ClientID(c.Version.Number) }
+
+// Authenticate says who p is. It returns ErrRefused, a *credential.RetiredError, ErrNotBootstrapped or ErrUnavailable.
+// What has the wrong form is refused before any state is read.
+func (g *Gate) Authenticate(ctx context.Context, at time.Time, p Proof) (Client, error) {
+	if p.Assertion != "" {
+		return g.assertion(ctx, at, p)
+	}
+	clientID, err := id.ParseClientID(p.ClientID)
+	if err != nil {
+		return Client{}, ErrRefused
+	}
+	secret, err := credential.ParseSecret(p.Secret)
+	if err != nil {
+		return Client{}, ErrRefused
+	}
+	if _, err := g.view.Cluster(ctx); err != nil {
+		return Client{}, err
+	}
+	c, err := g.credential(ctx, clientID)
+	if err != nil {
+		return Client{}, err
+	}
+	version, err := c.Accept(secret, at)
+	if err != nil {
+		return Client{}, fmt.Errorf("client authentication failed: %w", err)
+	}
+	return g.inTime(at, Client{c, version})
+}
+
+// credential finds the credential behind any of its client ids, and refuses a version that never was.
+func (g *Gate) credential(ctx context.Context, clientID id.ClientID) (*credential.Credential, error) {
+	c, err := g.view.Credential(ctx, clientID.Credential)
+	if err == ErrUnknown || err == nil && clientID.Version > c.Number() {
+		return nil, ErrRefused
+	}
+	return c, err
+}
+
+// inTime refuses to judge a deadline by a clock that is known to be wrong.
+func (g *Gate) inTime(at time.Time, c Client) (Client, error) {
+	if !c.Version.NotAfter.IsZero() && g.o.ClockBehind != nil && g.o.ClockBehind(at) {
+		return Client{}, fmt.Errorf("%w: the clock is behind the ledger, so no superseded secret can be judged", ErrUnavailable)
+	}
+	return c, nil
+}

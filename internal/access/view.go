@@ -1,0 +1,76 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// Errors of the package.
+var (
+	// ErrNotBootstrapped says that there is no cluster yet.
+	ErrNotBootstrapped = errors.New("the cluster is not bootstrapped")
+	// ErrUnknown says that there is no such credential.
+	ErrUnknown = errors.New("no such credential")
+	// ErrUnavailable says that the answer cannot be known at the moment, which is neither yes nor no.
+	ErrUnavailable = errors.New("not available at the moment")
+	// ErrRefused says that a client did not prove who it is. It matches credential.ErrRefused.
+	ErrRefused = fmt.Errorf("client authentication failed: %w", credential.ErrRefused)
+	// ErrToken says that a token is malformed, expired, dead, or not for this audience.
+	ErrToken = errors.New("invalid token")
+	// ErrScope says that a scope is malformed or beyond what the client has.
+	ErrScope = errors.New("invalid scope")
+	// ErrRequest says that a request cannot be understood; the text names what is wrong.
+	ErrRequest = errors.New("invalid request")
+	// ErrForbidden says that a token is good and lacks the scope.
+	ErrForbidden = errors.New("insufficient scope")
+)
+
+// View is the state that decisions are made on. Its answers are shared: nobody changes them.
+type View interface {
+	// Cluster returns the cluster, or ErrNotBootstrapped, or ErrUnavailable.
+	Cluster(ctx context.Context) (*Cluster, error)
+	// Credential returns a credential with the hashes that are still there, or ErrUnknown, or ErrUnavailable.
+	Credential(ctx context.Context, credential id.ID) (*credential.Credential, error)
+}
+
+// Cluster is a snapshot of the cluster's state, made ready for checking tokens.
+type Cluster struct {
+	*ledger.Cluster
+	keys    *token.KeySet
+	all     *token.KeySet // retired keys too: only for proof of an earlier caller
+	issuers map[string]id.ID
+}
+
+// NewCluster prepares c. It keeps c and does not change it.
+func NewCluster(c *ledger.Cluster) *Cluster {
+	var live, all []jwk.Key
+	issuers := map[string]id.ID{}
+	for _, k := range c.Keys {
+		all = append(all, k.Key)
+		issuers[k.Key.ID()] = k.PeerID
+		if k.RetiredAt.IsZero() {
+			live = append(live, k.Key)
+		}
+	}
+	return &Cluster{Cluster: c, keys: token.NewKeySet(live), all: token.NewKeySet(all), issuers: issuers}
+}
+
+// JWKS returns the keys that tokens are checked with: published and not retired (RFC 7517 §5).
+func (c *Cluster) JWKS() jwk.Set {
+	set := jwk.Set{Keys: []jwk.Key{}}
+	for _, k := range c.Keys {
+		if k.RetiredAt.IsZero() {
+			set.Keys = append(set.Keys, k.Key)
+		}
+	}
+	return set
+}
+
+func isToken(err error) bool { return errors.Is(err, ErrToken) }

@@ -1,0 +1,27 @@
+package ledger
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Chain follows one region's ledger record by record.
+type Chain struct {
+	Region string
+	Seq    uint64 // of the last record, 0 before the first
+	Sum    []byte // of the last record
+}
+
+// Next checks that r, whose signed bytes are data, continues the chain, and moves on to it. It returns ErrFork, and does
+// not move, where the region, the sequence or the predecessor does not fit.
+func (c *Chain) Next(r *Record, data []byte) error {
+	if r.Region != c.Region || r.Seq != c.Seq+1 || r.Prev != PrevOf(c.Sum) {
+		return fmt.Errorf("%w: after %s:%d came %s:%d, which does not name it as its predecessor",
+			ErrFork, c.Region, c.Seq, r.Region, r.Seq)
+	}
+	c.Seq, c.Sum = r.Seq, Sum(data)
+	return nil
+}
+
+// At reports whether the chain's last record is the one with that sequence and sum.
+func (c *Chain) At(seq uint64, sum []byte) bool { return c.Seq == seq && bytes.Equal(c.Sum, sum) }

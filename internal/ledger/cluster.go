@@ -1,0 +1,79 @@
+package ledger
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+)
+
+// Cluster is what the records of the cluster itself say together.
+type Cluster struct {
+	ID         id.ID
+	Issuer     string
+	Home       string
+	CreatedAt  time.Time
+	License    json.RawMessage // the newest, as its vendor signed it; nil before there is one
+	Keys       []Key           // in the order in which they were published
+	LedgerKeys []jwk.Key       // the trusted ones, the first first
+}
+
+// Key is a published token key.
+type Key struct {
+	Key         jwk.Key
+	PeerID      id.ID
+	PublishedAt time.Time
+	RetiredAt   time.Time // zero: in use
+}
+
+// JoinCluster joins the records whose subject is the cluster. It returns nil where none of them founds it. The newest
+// home and license win; a retired key stays retired.
+func JoinCluster(records []*Record) *Cluster {
+	var c *Cluster
+	set := inOrder(records)
+	for _, r := range set {
+		if b, ok := r.body.(*ClusterBody); ok && c == nil {
+			c = &Cluster{ID: r.Subject, Issuer: b.Issuer, Home: b.Home, CreatedAt: r.At, LedgerKeys: []jwk.Key{b.LedgerKey}}
+		}
+	}
+	if c == nil {
+		return nil
+	}
+	retired := map[string]time.Time{}
+	for _, r := range set {
+		switch b := r.body.(type) {
+		case *LicenseBody:
+			c.License = b.License
+		case *HomeBody:
+			c.Home = b.Home
+		case *KeyBody:
+			c.publish(r, b)
+		case *KeyRetiredBody:
+			retired[b.KeyID] = earliest(retired[b.KeyID], r.At)
+		}
+	}
+	for i := range c.Keys {
+		c.Keys[i].RetiredAt = retired[c.Keys[i].Key.ID()]
+	}
+	return c
+}
+
+func (c *Cluster) publish(r *Record, b *KeyBody) {
+	switch b.Use {
+	case UseLedger:
+		for _, known := range c.LedgerKeys {
+			if known.ID() == b.Key.ID() {
+				return
+			}
+		}
+		c.LedgerKeys = append(c.LedgerKeys, b.Key)
+	case UseToken:
+		for _, known := range c.Keys {
+			if known.Key.ID() == b.Key.ID() {
+				return
+			}
+		}
+		c.Keys = append(c.Keys, Key{Key: b.Key, PeerID: b.PeerID, PublishedAt: r.At})
+	}
+}

@@ -1,0 +1,54 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
+)
+
+// State is what a set of records says together.
+type State struct {
+	Cluster     *Cluster // nil: not bootstrapped, or its records are not in the set
+	Credentials map[id.ID]*credential.Credential
+}
+
+// Join turns a set of records into state. It depends on the set alone: neither order nor duplicates change the answer.
+func Join(records []*Record) State {
+	bySubject := map[id.ID][]*Record{}
+	for _, r := range records {
+		bySubject[r.Subject] = append(bySubject[r.Subject], r)
+	}
+	s := State{Credentials: map[id.ID]*credential.Credential{}}
+	for subject, own := range bySubject {
+		switch subject.Kind() {
+		case id.Cluster:
+			s.Cluster = olderCluster(s.Cluster, JoinCluster(own))
+		case id.Client:
+			if c := JoinCredential(own); c != nil {
+				s.Credentials[subject] = c
+			}
+		}
+	}
+	return s
+}
+
+// olderCluster chooses by id, should a set ever hold two clusters: records of another cluster are refused long before.
+func olderCluster(a, b *Cluster) *Cluster {
+	if a == nil || b != nil && b.ID < a.ID {
+		return b
+	}
+	return a
+}
+
+// inOrder returns the records without duplicates in the one order that every reader agrees on.
+func inOrder(records []*Record) []*Record {
+	set := slices.Clone(records)
+	slices.SortFunc(set, compareRecords)
+	return slices.CompactFunc(set, func(a, b *Record) bool { return a.Region == b.Region && a.Seq == b.Seq })
+}
+
+func compareRecords(a, b *Record) int {
+	return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Seq, b.Seq))
+}

@@ -1,0 +1,148 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+)
+
+// Verifier opens signed records: it checks a record's signature when it first sees it, and knows it again by its
+// content. It may be used from many goroutines.
+type Verifier struct {
+	mu      sync.Mutex
+	cluster id.ID
+	keys    map[string]jwk.Key
+	opened  generations[*Record]  // decoded records
+	checked generations[struct{}] // sums of records with a good signature: small, so that there can be many
+}
+
+// How many records a Verifier remembers, at most twice over: decoded ones of about 1 kB, and 32-byte sums.
+const (
+	openedLimit  = 8 << 10
+	checkedLimit = 256 << 10
+)
+
+// NewVerifier returns a Verifier that trusts anchor, and each key that a trusted one vouches for (Trust).
+func NewVerifier(anchors ...jwk.Key) *Verifier {
+	v := &Verifier{keys: map[string]jwk.Key{}, opened: newGenerations[*Record](openedLimit), checked: newGenerations[struct{}](checkedLimit)}
+	for _, k := range anchors {
+		v.keys[k.ID()] = k
+	}
+	return v
+}
+
+// Trust reads the records of the cluster itself (any order, data as stored) and learns its id and the ledger keys that
+// trusted ones vouch for. Records that no trusted key signed are left out of the answer, and counted.
+func (v *Verifier) Trust(data [][]byte) (records []*Record, refused int) {
+	rest := slices.Clone(data)
+	for {
+		var later [][]byte
+		for _, d := range rest {
+			if r, err := v.Open(d); err == nil {
+				v.learn(r)
+				records = append(records, r)
+			} else {
+				later = append(later, d)
+			}
+		}
+		if len(later) == len(rest) {
+			return records, len(later)
+		}
+		rest = later // a key learned just now may have signed some of these
+	}
+}
+
+func (v *Verifier) learn(r *Record) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch b := r.body.(type) {
+	case *ClusterBody:
+		if v.cluster == "" {
+			v.cluster = r.Cluster
+		}
+	case *KeyBody:
+		if b.Use == UseLedger {
+			v.keys[b.Key.ID()] = b.Key
+		}
+	}
+}
+
+// Open checks and decodes one signed record. It returns ErrRecord or ErrSignature. The record is shared: do not change
+// it.
+func (v *Verifier) Open(data []byte) (*Record, error) {
+	sum := [32]byte(Sum(data))
+	v.mu.Lock()
+	if r, ok := v.opened.get(sum); ok {
+		v.mu.Unlock()
+		return r, nil
+	}
+	_, checked := v.checked.get(sum)
+	cluster := v.cluster
+	v.mu.Unlock()
+
+	signed, err := Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	if !checked && !v.signedByTrusted(signed) {
+		return nil, fmt.Errorf("%w: key %.43s", ErrSignature, signed.KeyID)
+	}
+	r, err := decodeRecord(slices.Clone(signed.Payload))
+	if err != nil {
+		return nil, err
+	}
+	if cluster != "" && r.Cluster != cluster {
+		return nil, fmt.Errorf("%w: it belongs to %.64s", ErrRecord, r.Cluster)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.opened.put(sum, r)
+	v.checked.put(sum, struct{}{})
+	return r, nil
+}
+
+func (v *Verifier) signedByTrusted(s Signed) bool {
+	v.mu.Lock()
+	key, ok := v.keys[s.KeyID]
+	v.mu.Unlock()
+	return ok && s.signedBy(key)
+}
+
+// Trusts reports whether the ledger key of that thumbprint is trusted.
+func (v *Verifier) Trusts(keyID string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, ok := v.keys[keyID]
+	return ok
+}
+
+// generations is a cache of bounded size: what was used since the last turn survives the next one.
+type generations[T any] struct {
+	limit      int
+	young, old map[[32]byte]T
+}
+
+func newGenerations[T any](limit int) generations[T] {
+	return generations[T]{limit: limit, young: map[[32]byte]T{}}
+}
+
+func (g *generations[T]) get(key [32]byte) (T, bool) {
+	if value, ok := g.young[key]; ok {
+		return value, true
+	}
+	value, ok := g.old[key]
+	if ok {
+		g.put(key, value)
+	}
+	return value, ok
+}
+
+func (g *generations[T]) put(key [32]byte, value T) {
+	if len(g.young) >= g.limit {
+		g.old, g.young = g.young, map[[32]byte]T{}
+	}
+	g.young[key] = value
+}
