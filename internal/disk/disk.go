@@ -1,0 +1,100 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Private is the mode of every file that keyturn writes.
+const Private fs.FileMode = 0o600
+
+// ErrOpen says that others may read a file that has to be private, or that it belongs to somebody else. The text holds
+// the command that mends it.
+var ErrOpen = errors.New("file is not private")
+
+// Write replaces the content of path, or creates it, atomically and durably. A symbolic link keeps being one: its target is
+// replaced.
+func Write(path string, content []byte) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	return place(path, content, os.Rename)
+}
+
+// WriteNew is Write for a path that must not exist yet; else it returns an error that is fs.ErrExist.
+func WriteNew(path string, content []byte) error {
+	return place(path, content, func(from, to string) error {
+		if err := os.Link(from, to); err != nil {
+			return err
+		}
+		return os.Remove(from)
+	})
+}
+
+func place(path string, content []byte, rename func(from, to string) error) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // it is gone when all went well
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(dir)
+}
+
+// SyncDir makes renames and removals inside dir durable.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// ReadPrivate reads a file that nobody but its owner, who is us, may read or write; else it returns ErrOpen.
+func ReadPrivate(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := Check(path, info); err != nil {
+		return nil, err
+	}
+	content := make([]byte, info.Size())
+	if _, err := f.ReadAt(content, 0); err != nil {
+		return nil, err
+	}
+	return content, nil
+}
+
+// Check returns ErrOpen, with the command that mends it, where the file or directory behind info is open to others or
+// belongs to somebody else.
+func Check(path string, info fs.FileInfo) error {
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		want := "600"
+		if info.IsDir() {
+			want = "700"
+		}
+		return fmt.Errorf("%w: %s has mode %#o: run chmod %s %s", ErrOpen, path, mode, want, path)
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Getuid() {
+		return fmt.Errorf("%w: %s belongs to user %d, keyturn runs as %d: run chown %d %s",
+			ErrOpen, path, owner.Uid, os.Getuid(), os.Getuid(), path)
+	}
+	return nil
+}
