@@ -34,7 +34,7 @@ func (g *Gate) assertion(ctx context.Context, at time.Time, p Proof) (Client, er
 	if err != nil {
 		return Client{}, err
 	}
-	c, err := g.credential(ctx, clientID)
+	c, err := g.credential(ctx, at, clientID)
 	if err != nil {
 		return Client{}, err
 	}

@@ -59,7 +59,7 @@ func (g *Gate) check(ctx context.Context, at time.Time, cluster *Cluster, text s
 	if err != nil {
 		return Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
-	c, err := g.view.Credential(ctx, id.ID(claims.Subject))
+	c, err := g.view.Credential(ctx, at, id.ID(claims.Subject))
 	if err == ErrUnknown || err == nil && c.TokenDead(claims.Version) {
 		return Caller{}, fmt.Errorf("%w: its credential is revoked", ErrToken)
 	}

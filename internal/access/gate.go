@@ -70,7 +70,7 @@ func (g *Gate) Authenticate(ctx context.Context, at time.Time, p Proof) (Client,
 	if _, err := g.view.Cluster(ctx); err != nil {
 		return Client{}, err
 	}
-	c, err := g.credential(ctx, clientID)
+	c, err := g.credential(ctx, at, clientID)
 	if err != nil {
 		return Client{}, err
 	}
@@ -82,8 +82,8 @@ func (g *Gate) Authenticate(ctx context.Context, at time.Time, p Proof) (Client,
 }
 
 // credential finds the credential behind any of its client ids, and refuses a version that never was.
-func (g *Gate) credential(ctx context.Context, clientID id.ClientID) (*credential.Credential, error) {
-	c, err := g.view.Credential(ctx, clientID.Credential)
+func (g *Gate) credential(ctx context.Context, at time.Time, clientID id.ClientID) (*credential.Credential, error) {
+	c, err := g.view.Credential(ctx, at, clientID.Credential)
 	if err == ErrUnknown || err == nil && clientID.Version > c.Number() {
 		return nil, ErrRefused
 	}

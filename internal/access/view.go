@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
@@ -36,8 +37,8 @@ var (
 type View interface {
 	// Cluster returns the cluster, or ErrNotBootstrapped, or ErrUnavailable.
 	Cluster(ctx context.Context) (*Cluster, error)
-	// Credential returns a credential with the hashes that are still there, or ErrUnknown, or ErrUnavailable.
-	Credential(ctx context.Context, credential id.ID) (*credential.Credential, error)
+	// Credential returns a credential, with the hashes that are there at instant at, or ErrUnknown, or ErrUnavailable.
+	Credential(ctx context.Context, at time.Time, credential id.ID) (*credential.Credential, error)
 }
 
 // Cluster is a snapshot of the cluster's state, made ready for checking tokens.

@@ -23,6 +23,7 @@ type Cluster struct {
 type Key struct {
 	Key         jwk.Key
 	PeerID      id.ID
+	Region      string // whose authority published it
 	PublishedAt time.Time
 	RetiredAt   time.Time // zero: in use
 }
@@ -74,6 +75,16 @@ func (c *Cluster) publish(r *Record, b *KeyBody) {
 				return
 			}
 		}
-		c.Keys = append(c.Keys, Key{Key: b.Key, PeerID: b.PeerID, PublishedAt: r.At})
+		c.Keys = append(c.Keys, Key{Key: b.Key, PeerID: b.PeerID, Region: r.Region, PublishedAt: r.At})
 	}
+}
+
+// Authority is the peer id of a region's authority; "" where that region has published no token key.
+func (c *Cluster) Authority(region string) id.ID {
+	for _, k := range c.Keys {
+		if k.Region == region {
+			return k.PeerID
+		}
+	}
+	return ""
 }
