@@ -7,7 +7,6 @@
 package jwk
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -20,6 +19,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 )
 
 const (
@@ -81,7 +81,7 @@ func newKey(pub crypto.PublicKey) (Key, error) {
 }
 
 func newEC(pub *ecdsa.PublicKey) (Key, error) {
-	if pub == nil || pub.Curve != elliptic.P256() || pub.X == nil || pub.Y == nil {
+	if pub == nil || pub.Curve != elliptic.P256() {
 		return Key{}, fmt.Errorf("jwk: %w: an EC key that is not on P-256", errUnsupported)
 	}
 	point, err := pub.Bytes()
@@ -100,7 +100,7 @@ func newEd25519(pub ed25519.PublicKey) (Key, error) {
 	if !onEd25519(pub) {
 		return Key{}, errors.New("jwk: not a point on Ed25519 that can be a key")
 	}
-	return Key{bytes.Clone(pub), wire{Kty: "OKP", Crv: "Ed25519", X: encode(pub), Alg: "EdDSA"}}, nil
+	return Key{slices.Clone(pub), wire{Kty: "OKP", Crv: "Ed25519", X: encode(pub), Alg: "EdDSA"}}, nil
 }
 
 func newRSA(pub *rsa.PublicKey) (Key, error) {

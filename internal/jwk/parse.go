@@ -125,7 +125,10 @@ func (m members) key(op string) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	return k, m.fits(k, op)
+	if err := m.fits(k, op); err != nil {
+		return Key{}, err
+	}
+	return k, nil
 }
 
 func (m members) public() (crypto.PublicKey, error) {
