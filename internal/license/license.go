@@ -45,7 +45,7 @@ type License struct {
 
 // Issue returns l with KeyID and Signature filled in for signer. Its times are cut to whole seconds, in UTC. A value
 // that Parse would refuse is ErrMalformed, and so is a signer of the wrong length.
-func Issue(signer ed25519.PrivateKey, l License) (License, error) {
+func Issue(signer crypto.Signer, l License) (License, error) {
 	if len(signer) != ed25519.PrivateKeySize {
 		return License{}, fmt.Errorf("%w: the signer is no Ed25519 key", ErrMalformed)
 	}
