@@ -53,6 +53,9 @@ func (s Signer) Key() jwk.Key {
 	return k
 }
 
+// Crypto is the key as a crypto.Signer, for what is signed beside records: an authority's license for itself.
+func (s Signer) Crypto() crypto.Signer { return s.key }
+
 // Sign encodes body into r and signs it. The result goes into a store as it is.
 func (s Signer) Sign(r Record, body any) ([]byte, error) {
 	encoded, err := json.Marshal(body)

@@ -7,6 +7,7 @@
 package license
 
 import (
+	"crypto"
 	"bytes"
 	"crypto/ed25519"
 	"errors"
@@ -46,7 +47,10 @@ type License struct {
 // Issue returns l with KeyID and Signature filled in for signer. Its times are cut to whole seconds, in UTC. A value
 // that Parse would refuse is ErrMalformed, and so is a signer of the wrong length.
 func Issue(signer crypto.Signer, l License) (License, error) {
-	if len(signer) != ed25519.PrivateKeySize {
+	if private, ok := signer.(ed25519.PrivateKey); ok && len(private) != ed25519.PrivateKeySize {
+		return License{}, fmt.Errorf("%w: the signer is no Ed25519 key", ErrMalformed)
+	}
+	if _, ok := signer.Public().(ed25519.PublicKey); !ok {
 		return License{}, fmt.Errorf("%w: the signer is no Ed25519 key", ErrMalformed)
 	}
 	key, err := jwk.New(signer.Public())
@@ -60,7 +64,9 @@ func Issue(signer crypto.Signer, l License) (License, error) {
 	if err != nil {
 		return License{}, err
 	}
-	l.Signature = ed25519.Sign(signer, signed)
+	if l.Signature, err = signer.Sign(nil, signed, crypto.Hash(0)); err != nil {
+		return License{}, fmt.Errorf("license: sign: %w", err)
+	}
 	return l, nil
 }
 
