@@ -129,7 +129,7 @@ func (c *Credential) Superseded(at time.Time) []*Version {
 		return nil
 	}
 	for i := len(c.Versions) - 2; i >= 0; i-- {
-		if v := &c.Versions[i]; v.usable(at) {
+		if v := &c.Versions[i]; v.Acceptable(at) {
 			list = append(list, v)
 		}
 	}
@@ -149,7 +149,7 @@ func (c *Credential) Accept(s Secret, at time.Time) (*Version, error) {
 	if c.Status(at) != Active {
 		return nil, ErrRefused
 	}
-	if found != nil && found.usable(at) {
+	if found != nil && found.Acceptable(at) {
 		return found, nil
 	}
 	return nil, c.refusal(hash.Digest(), at)
@@ -172,7 +172,7 @@ func (c *Credential) Keys(at time.Time) []*Version {
 		return nil
 	}
 	for i := range c.Versions {
-		if v := &c.Versions[i]; !v.Key.IsZero() && v.usable(at) {
+		if v := &c.Versions[i]; !v.Key.IsZero() && v.Acceptable(at) {
 			list = append(list, v)
 		}
 	}
@@ -208,7 +208,7 @@ func (c *Credential) Deadline(v *Version) time.Time {
 func (c *Credential) LastsAsWriter(at time.Time) bool {
 	v := c.Current()
 	return c.Scopes.Allow(CredentialsWrite) && c.Status(at) == Active && c.ExpiresAt.IsZero() &&
-		v != nil && v.usable(at) && v.NotAfter.IsZero()
+		v != nil && v.Acceptable(at) && v.NotAfter.IsZero()
 }
 
 // CheckName returns ErrInput for a name that is too long or holds control characters.

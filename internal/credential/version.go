@@ -23,6 +23,7 @@ const (
 type Version struct {
 	Number    int
 	Digest    Digest    // names it; two regions that rotated unheard of each other make two versions of one number
+	Trunk     []Digest  // the emergencies that it is, or descends from, newest last
 	Key       jwk.Key   // the public key of a private_key_jwt client; zero for a secret
 	CreatedAt time.Time // UTC, whole seconds
 	NotAfter  time.Time // from then on it is refused; zero: no deadline
@@ -39,7 +40,7 @@ func (v *Version) Dead() bool { return !v.DeadSince.IsZero() }
 // Closed reports whether the version's window is over at instant at: at exactly NotAfter it is.
 func (v *Version) Closed(at time.Time) bool { return !v.NotAfter.IsZero() && !at.Before(v.NotAfter) }
 
-// usable reports whether the version's proof would be accepted at instant at, as far as the version itself says.
-func (v *Version) usable(at time.Time) bool {
+// Acceptable reports whether the version's proof would be accepted at instant at, as far as the version itself says.
+func (v *Version) Acceptable(at time.Time) bool {
 	return !v.Dead() && !v.Closed(at) && (v.Hash != nil || !v.Key.IsZero())
 }

@@ -55,6 +55,7 @@ type CredentialBody struct {
 	LicenseID id.ID             `json:"license_id,omitempty"`
 	ExpiresAt *time.Time        `json:"expires_at,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
+	Recovery  bool              `json:"recovery,omitempty"` // made by who holds the ledger key
 }
 
 // VersionBody is a rotation, or a credential's first secret (without Parent). Versions are named by digest as well as by

@@ -13,7 +13,6 @@ import (
 func JoinCredential(records []*Record) *credential.Credential {
 	j := credentialJoin{
 		versions: map[credential.Digest]*credential.Version{},
-		trunks:   map[credential.Digest][]credential.Digest{},
 		deadline: map[credential.Digest]time.Time{},
 		dead:     map[int]time.Time{},
 	}
@@ -26,7 +25,6 @@ func JoinCredential(records []*Record) *credential.Credential {
 type credentialJoin struct {
 	created     *credential.Credential
 	versions    map[credential.Digest]*credential.Version
-	trunks      map[credential.Digest][]credential.Digest
 	deadline    map[credential.Digest]time.Time // the earliest not_after of each
 	dead        map[int]time.Time               // versions revoked by number
 	emergencies []emergency
@@ -71,13 +69,12 @@ func (j *credentialJoin) addVersion(r *Record, b *VersionBody) {
 		return
 	}
 	v := &credential.Version{
-		Number: b.Version, Digest: b.Digest, CreatedAt: r.At, CreatedBy: r.Actor, Region: r.Region, Seq: r.Seq,
+		Number: b.Version, Digest: b.Digest, Trunk: b.Trunk, CreatedAt: r.At, CreatedBy: r.Actor, Region: r.Region, Seq: r.Seq,
 	}
 	if b.Key != nil {
 		v.Key = *b.Key
 	}
 	j.versions[b.Digest] = v
-	j.trunks[b.Digest] = b.Trunk
 	for _, old := range b.Retires {
 		j.deadline[old.Digest] = earliest(j.deadline[old.Digest], old.NotAfter)
 	}
@@ -96,7 +93,7 @@ func (j *credentialJoin) finish() *credential.Credential {
 		v.NotAfter = j.deadline[digest]
 		v.DeadSince = j.dead[v.Number]
 		for _, e := range j.emergencies {
-			if digest != e.by && !slices.Contains(j.trunks[digest], e.by) {
+			if digest != e.by && !slices.Contains(v.Trunk, e.by) {
 				v.DeadSince = earliest(v.DeadSince, e.at)
 			}
 		}

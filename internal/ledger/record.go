@@ -108,3 +108,7 @@ func Sum(signed []byte) []byte {
 
 // PrevOf is the spelling of a sum in Record.Prev.
 func PrevOf(sum []byte) string { return base64.RawURLEncoding.EncodeToString(sum) }
+
+// Decoded is the record's body: a pointer to one of the Body types, nil for a kind that this version does not know. It is
+// shared: do not change it.
+func (r *Record) Decoded() any { return r.body }

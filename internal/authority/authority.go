@@ -1,0 +1,212 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// Custody holds the private keys of an authority.
+type Custody interface {
+	// Ledger signs records.
+	Ledger() ledger.Signer
+	// Anchor is the key that founded the cluster: trust in all others comes from it.
+	Anchor() jwk.Key
+	// Tokens returns the token keys at hand, the oldest first.
+	Tokens() []*token.Signer
+	// NewToken makes a token key for alg (ES256, EdDSA or RS256) and has it on durable media before it returns.
+	NewToken(alg string) (*token.Signer, error)
+}
+
+// Options of an Authority. The zero value is an authority that is its own vendor and lets nobody bootstrap.
+type Options struct {
+	Region         string    // "" is "local"
+	Issuer         string    // the issuer URL that bootstrap fixes; "" is the URL at which it was called
+	VendorKeys     []jwk.Key // whose licenses are accepted; none: the authority is its own vendor
+	LicenseID      id.ID     // the one license that is accepted; "" is any
+	BootstrapToken string    // "" is none
+	Private        bool      // only this host can call: bootstrap without a token is fine
+	TokenAlg       string    // "" is ES256
+	PeerIssuer     bool      // put the peer's id into "iss"
+	SignAtOnce     bool      // sign with a new token key before verifiers can have seen it
+	AcceptClock    bool      // go on although the clock is behind the ledger
+	SoleWriter     bool      // nobody else writes to the store: what was read can be remembered
+}
+
+// Authority is the authority of one region over a Store. It may be used from many goroutines.
+type Authority struct {
+	*access.Gate
+	store   Store
+	custody Custody
+	o       Options
+
+	verifier *ledger.Verifier
+	cluster  atomic.Pointer[access.Cluster]
+	outdated atomic.Bool           // cluster has to be read again
+	self     atomic.Pointer[id.ID] // this authority's peer id
+	shared   atomic.Pointer[id.ID]
+	newest   atomic.Int64 // the instant of the newest record, seconds since 1970
+	known    *memory
+	queue    committer
+
+	changedMu sync.Mutex
+	changed   chan struct{} // closed and replaced at each commit
+}
+
+// Open returns an authority over a store, which may be empty. It returns an error where the ledger in the store was not
+// founded by the custody's anchor, or does not trust its ledger key.
+func Open(ctx context.Context, store Store, custody Custody, o Options) (*Authority, error) {
+	if o.Region == "" {
+		o.Region = "local"
+	}
+	if o.TokenAlg == "" {
+		o.TokenAlg = "ES256"
+	}
+	a := &Authority{
+		store: store, custody: custody, o: o, changed: make(chan struct{}),
+		verifier: ledger.NewVerifier(custody.Anchor()),
+	}
+	if o.SoleWriter {
+		a.known = newMemory()
+	}
+	a.Gate = access.NewGate(a, access.Options{
+		Signer: a.signer, Claim: a.claimOnce, ClockBehind: a.ClockBehind, PeerIssuer: o.PeerIssuer,
+	})
+	if err := a.load(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// load reads the cluster's own records and the newest instant.
+func (a *Authority) load(ctx context.Context) error {
+	if err := a.loadCluster(ctx); err != nil {
+		return err
+	}
+	if a.cluster.Load() == nil || a.o.AcceptClock {
+		return nil
+	}
+	heads, err := a.store.Heads(ctx)
+	if err != nil {
+		return unavailable("read the heads", err)
+	}
+	for region, head := range heads {
+		entries, err := a.store.Ledger(ctx, region, head.Seq-1, 1)
+		if err != nil {
+			return unavailable("read the newest record", err)
+		}
+		for _, e := range entries {
+			r, err := a.verifier.Open(e.Data)
+			if err != nil {
+				return fmt.Errorf("the newest record of %s: %w", region, err)
+			}
+			a.newest.Store(max(a.newest.Load(), r.At.Unix()))
+		}
+	}
+	return nil
+}
+
+// Lists of subjects that a Store keeps.
+const (
+	listClusters    = "clusters"
+	listCredentials = "credentials"
+	listShared      = "shared"  // shared credentials: the second after a recovery
+	listWriters     = "writers" // credentials that may write credentials
+	listPeers       = "peers"
+)
+
+func (a *Authority) loadCluster(ctx context.Context) error {
+	names, err := a.store.Page(ctx, listClusters, "", 1)
+	if err != nil {
+		return unavailable("look for the cluster", err)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	entries, err := a.store.Subject(ctx, names[0])
+	if err != nil {
+		return unavailable("read the cluster", err)
+	}
+	data := make([][]byte, len(entries))
+	for i, e := range entries {
+		data[i] = e.Data
+	}
+	records, _ := a.verifier.Trust(data)
+	c := ledger.JoinCluster(records)
+	if c == nil {
+		return errors.New("this ledger was not founded by the key in ledger.key: restore the ledger.key that belongs to it")
+	}
+	if signer := a.custody.Ledger(); !a.verifier.Trusts(signer.KeyID()) {
+		return fmt.Errorf("the ledger of %s does not trust this ledger key yet: vouch for %s first", c.ID, signer.KeyID())
+	}
+	a.setCluster(c)
+	return nil
+}
+
+func (a *Authority) setCluster(c *ledger.Cluster) {
+	self := c.Authority(a.o.Region)
+	a.self.Store(&self)
+	a.cluster.Store(access.NewCluster(c))
+}
+
+// Self is the peer id of this region's authority; "" before bootstrap.
+func (a *Authority) Self() id.ID {
+	if self := a.self.Load(); self != nil {
+		return *self
+	}
+	return ""
+}
+
+// Region is the name of this region.
+func (a *Authority) Region() string { return a.o.Region }
+
+// Changed returns a channel that is closed at the next commit.
+func (a *Authority) Changed() <-chan struct{} {
+	a.changedMu.Lock()
+	defer a.changedMu.Unlock()
+	return a.changed
+}
+
+func (a *Authority) announce() {
+	a.changedMu.Lock()
+	defer a.changedMu.Unlock()
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// ClockBehind reports whether instant at is more than the leeway before the newest record: then nothing is written and no
+// deadline is judged, until the clock is right or an operator accepts it.
+func (a *Authority) ClockBehind(at time.Time) bool {
+	newest := a.newest.Load()
+	return newest != 0 && at.Unix() < newest-int64(access.Leeway/time.Second)
+}
+
+// Ready says what is not usable, by name: "store", "keys", "clock". It is empty when all is well.
+func (a *Authority) Ready(ctx context.Context, at time.Time) map[string]string {
+	failed := map[string]string{}
+	if _, err := a.store.Heads(ctx); err != nil {
+		failed["store"] = "the store cannot be read"
+	}
+	if a.ClockBehind(at) {
+		failed["clock"] = "the clock is behind the newest record: set it right, or start with --accept-clock"
+	}
+	if a.cluster.Load() != nil && a.CanIssue(at) != nil {
+		failed["keys"] = "there is no key to sign tokens with"
+	}
+	return failed
+}
+
+// Close closes the store once what is under way has been committed.
+func (a *Authority) Close() error {
+	a.queue.leaders.Wait()
+	return a.store.Close()
+}

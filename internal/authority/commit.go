@@ -1,0 +1,285 @@
+package authority
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/ledger"
+)
+
+// change is one write. decide looks at fresh state and drafts records; it may be called again when another writer was
+// faster. A draft without records writes nothing and is no error.
+type change struct {
+	touches []string // subjects and claims: changes that share one never share a batch, so decide sees the other's outcome
+	decide  func(ctx context.Context, d *draft) error
+}
+
+// Origin says where a write comes from: it goes into the record.
+type Origin struct {
+	At        time.Time // the operation's instant
+	Actor     string    // client id
+	Version   int       // the actor's version
+	RequestID string
+	Source    string // the caller's address
+	Reason    string
+}
+
+// draft collects what a change will write.
+type draft struct {
+	Origin
+	founding id.ID // the cluster that this draft founds; else ""
+	facts    []fact
+	expiries []Expiry
+	claims   []Claim
+	limits   []Limit
+}
+
+// fact is a record before it has a number and a signature.
+type fact struct {
+	kind    ledger.Kind
+	subject id.ID
+	body    any
+	lists   []string
+	secret  []byte
+}
+
+func (d *draft) add(f fact) { d.facts = append(d.facts, f) }
+
+// committer numbers, signs and writes changes in batches: whoever comes while a batch is being written waits for the next
+// one, and they share its fsync.
+type committer struct {
+	mu      sync.Mutex
+	waiting []*pending
+	leading bool
+	leaders sync.WaitGroup
+}
+
+type pending struct {
+	change change
+	draft  draft
+	done   chan error
+}
+
+// Budgets of one commit.
+const (
+	maxBatch     = 128
+	commitBudget = 5 * time.Second
+)
+
+// commit writes a change, and returns once it is on durable media. The error is the one of decide, or ErrUnavailable: then
+// the change may or may not be there.
+func (a *Authority) commit(ctx context.Context, o Origin, c change) error {
+	if a.ClockBehind(o.At) {
+		return unavailable("write", errors.New("the clock is behind the newest record: set it right, or start with --accept-clock"))
+	}
+	p := &pending{change: c, draft: draft{Origin: o}, done: make(chan error, 1)}
+	if a.queue.join(p) {
+		go a.lead() // not the caller: it would go on writing for those who came later
+	}
+	select {
+	case err := <-p.done:
+		return err
+	case <-ctx.Done():
+		return unavailable("wait for the commit", ctx.Err())
+	}
+}
+
+// join puts p into the queue and reports whether its caller has to start a leader.
+func (q *committer) join(p *pending) (lead bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, p)
+	if q.leading {
+		return false
+	}
+	q.leading = true
+	q.leaders.Add(1)
+	return true
+}
+
+// next takes changes that touch different things, in the order in which they came. The leader stops when there is none.
+func (q *committer) next() []*pending {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var batch, later []*pending
+	taken := map[string]bool{}
+	for _, p := range q.waiting {
+		if len(batch) == maxBatch || anyOf(p.change.touches, taken) {
+			later = append(later, p)
+		} else {
+			batch = append(batch, p)
+		}
+		for _, t := range p.change.touches {
+			taken[t] = true // what waits keeps its place before whoever came after it
+		}
+	}
+	q.waiting = later
+	q.leading = len(batch) > 0
+	return batch
+}
+
+func anyOf(list []string, set map[string]bool) bool {
+	for _, s := range list {
+		if set[s] {
+			return true
+		}
+	}
+	return false
+}
+
+// lead writes batches until nobody waits. A caller who goes away does not end a commit that others share.
+func (a *Authority) lead() {
+	defer a.queue.leaders.Done()
+	for batch := a.queue.next(); batch != nil; batch = a.queue.next() {
+		ctx, cancel := context.WithTimeout(context.Background(), commitBudget)
+		a.write(ctx, batch)
+		cancel()
+	}
+}
+
+// write decides and appends one batch, again and again while other writers are faster.
+func (a *Authority) write(ctx context.Context, batch []*pending) {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		head, err := a.head(ctx)
+		if err != nil {
+			finish(batch, unavailable("read the head", err))
+			return
+		}
+		batch = a.decide(ctx, batch)
+		if len(batch) == 0 {
+			return
+		}
+		b, err := a.seal(head, batch)
+		if err != nil {
+			finish(batch, err)
+			return
+		}
+		err = a.append(ctx, b)
+		if err == nil {
+			a.settle(b, batch)
+			return
+		}
+		if !errors.Is(err, ErrConflict) || !pause(ctx, wait) {
+			finish(batch, unavailable("commit", err))
+			return
+		}
+	}
+}
+
+// pause waits between half of d and d, or until the budget is used up.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d/2 + rand.N(d/2))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (a *Authority) head(ctx context.Context) (Head, error) {
+	heads, err := a.store.Heads(ctx)
+	return heads[a.o.Region], err
+}
+
+// decide runs each change on fresh state and answers those that end here: refused, or with nothing to write.
+func (a *Authority) decide(ctx context.Context, batch []*pending) []*pending {
+	var going []*pending
+	for _, p := range batch {
+		p.draft = draft{Origin: p.draft.Origin}
+		if err := p.change.decide(ctx, &p.draft); err != nil || len(p.draft.facts) == 0 {
+			p.done <- err
+			continue
+		}
+		going = append(going, p)
+	}
+	return going
+}
+
+func finish(batch []*pending, err error) {
+	for _, p := range batch {
+		p.done <- err
+	}
+}
+
+// seal numbers and signs the batch's records.
+func (a *Authority) seal(head Head, batch []*pending) (Batch, error) {
+	b := Batch{Region: a.o.Region, After: head}
+	for _, p := range batch {
+		for _, f := range p.draft.facts {
+			e, err := a.entry(head, &p.draft, f)
+			if err != nil {
+				return Batch{}, err
+			}
+			b.Entries = append(b.Entries, e)
+			head = Head{Seq: e.Seq, Sum: e.Sum}
+		}
+		b.Expiries = append(b.Expiries, p.draft.expiries...)
+		b.Claims = append(b.Claims, p.draft.claims...)
+		b.Limits = append(b.Limits, p.draft.limits...)
+	}
+	return b, nil
+}
+
+func (a *Authority) entry(head Head, d *draft, f fact) (Entry, error) {
+	cluster := d.founding
+	if c := a.cluster.Load(); c != nil {
+		cluster = c.ID
+	}
+	data, err := a.custody.Ledger().Sign(ledger.Record{
+		Cluster: cluster, Region: a.o.Region, Seq: head.Seq + 1, Prev: ledger.PrevOf(head.Sum), At: d.At,
+		Kind: f.kind, Subject: f.subject, Actor: d.Actor, ActorVersion: d.Version,
+		RequestID: d.RequestID, Reason: d.Reason, Source: d.Source,
+	}, f.body)
+	if err != nil {
+		return Entry{}, err
+	}
+	return Entry{
+		Region: a.o.Region, Seq: head.Seq + 1, Subject: f.subject.String(), Data: data, Sum: ledger.Sum(data),
+		Lists: f.lists, Secret: f.secret,
+	}, nil
+}
+
+// append writes the batch. Where the store fails, the ledger itself tells whether the batch is there.
+func (a *Authority) append(ctx context.Context, b Batch) error {
+	err := a.store.Append(ctx, b)
+	if err == nil || errors.Is(err, ErrConflict) {
+		return err
+	}
+	first := b.Entries[0]
+	entries, readErr := a.store.Ledger(ctx, b.Region, b.After.Seq, 1)
+	if readErr == nil && len(entries) == 1 && bytes.Equal(entries[0].Data, first.Data) {
+		return nil // failed, yet committed
+	}
+	return err
+}
+
+// settle makes the commit visible to readers before its callers get their answers.
+func (a *Authority) settle(b Batch, batch []*pending) {
+	changed := map[string]bool{}
+	newest := int64(0)
+	for _, e := range b.Entries {
+		changed[e.Subject] = true
+	}
+	for _, p := range batch {
+		newest = max(newest, p.draft.At.Unix())
+	}
+	a.newest.Store(newest)
+	a.known.forget(changed)
+	for subject := range changed {
+		if id.ID(subject).Kind() == id.Cluster {
+			a.outdated.Store(true)
+		}
+	}
+	a.announce()
+	finish(batch, nil)
+}
+
+var _ access.View = (*Authority)(nil)

@@ -1,0 +1,98 @@
+package authority
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/license"
+)
+
+// What an authority that is its own vendor licenses itself for.
+const (
+	ownLicenseLife = 100 * 365 * 24 * time.Hour
+	ownLicenseSize = math.MaxInt32
+)
+
+// ownLicense is the license that an authority without vendor keys gives itself, signed with its ledger key.
+func (a *Authority) ownLicense(at time.Time) (license.License, error) {
+	return license.Issue(a.custody.Ledger().Crypto(), license.License{
+		LicenseID: id.New(id.License, at), CustomerID: id.New(id.Customer, at),
+		IssuedAt: at, ExpiresAt: at.Add(ownLicenseLife), MaxNodes: ownLicenseSize, MaxServices: ownLicenseSize,
+	})
+}
+
+// vendors are the keys whose licenses count here.
+func (a *Authority) vendors() []jwk.Key {
+	if len(a.o.VendorKeys) > 0 {
+		return a.o.VendorKeys
+	}
+	return []jwk.Key{a.custody.Ledger().Key()}
+}
+
+// checkLicense reads a license that could found or extend a cluster. It returns ErrLicense or ErrLicenseExpired.
+func (a *Authority) checkLicense(at time.Time, text []byte) (license.License, error) {
+	l, err := license.Parse(text)
+	if err == nil {
+		err = l.Verify(a.vendors())
+	}
+	switch {
+	case err != nil:
+		return license.License{}, fmt.Errorf("%w: %w", ErrLicense, err)
+	case a.o.LicenseID != "" && l.LicenseID != a.o.LicenseID:
+		return license.License{}, fmt.Errorf("%w: it is %s, this authority takes only %s", ErrLicense, l.LicenseID, a.o.LicenseID)
+	case l.IssuedAt.After(at.Add(access.Leeway)):
+		return license.License{}, fmt.Errorf("%w: it is issued in the future, on %s", ErrLicense, l.IssuedAt.Format(time.RFC3339))
+	case l.Expired(at):
+		return license.License{}, fmt.Errorf("%w: it ended on %s", ErrLicenseExpired, l.ExpiresAt.Format(time.RFC3339))
+	}
+	return l, nil
+}
+
+// License returns the license that holds now. It returns access.ErrNotBootstrapped.
+func (a *Authority) License(ctx context.Context) (license.License, error) {
+	c, err := a.Cluster(ctx)
+	if err != nil {
+		return license.License{}, err
+	}
+	return license.Parse(c.License)
+}
+
+// ApplyLicense replaces the license by one of the same customer that is not older. It returns ErrLicense or
+// ErrLicenseExpired. Applying the one that holds changes nothing.
+func (a *Authority) ApplyLicense(ctx context.Context, o Origin, text []byte) (license.License, error) {
+	c, err := a.Cluster(ctx)
+	if err != nil {
+		return license.License{}, err
+	}
+	renewed, err := a.checkLicense(o.At, text)
+	if err != nil {
+		return license.License{}, err
+	}
+	stored, err := renewed.MarshalJSON()
+	if err != nil {
+		return license.License{}, err
+	}
+	return renewed, a.commit(ctx, o, change{
+		touches: []string{c.ID.String()},
+		decide: func(ctx context.Context, d *draft) error {
+			current, err := a.License(ctx)
+			if err != nil {
+				return err
+			}
+			if err := renewed.Renews(current); err != nil {
+				return fmt.Errorf("%w: %w", ErrLicense, err)
+			}
+			if renewed.Equal(current) {
+				return nil
+			}
+			d.add(fact{kind: ledger.KindLicense, subject: c.ID, body: ledger.LicenseBody{License: stored}})
+			return nil
+		},
+	})
+}
