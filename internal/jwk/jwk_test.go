@@ -2,10 +2,11 @@ package jwk_test
 
 import (
 	"crypto"
-	"crypto/dsa"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/hex"
@@ -79,20 +80,28 @@ func modulus(bits uint) *big.Int {
 
 func TestNew_Refuses(t *testing.T) {
 	t.Parallel()
-	p384 := &ecdsa.PublicKey{Curve: elliptic.P384(), X: big.NewInt(1), Y: big.NewInt(1)}
-	off := &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x25519, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := ecKey(t, "off").PublicKey
+	off.Y = new(big.Int).Add(off.Y, big.NewInt(1)) //lint:ignore SA1019 a broken key is what is wanted
 	for name, pub := range map[string]any{
 		"Nil":             nil,
 		"PrivateEd25519":  edKey("a"),
 		"PrivateECDSA":    ecKey(t, "a"),
-		"DSA":             &dsa.PublicKey{},
 		"NilECDSA":        (*ecdsa.PublicKey)(nil),
 		"NilRSA":          (*rsa.PublicKey)(nil),
 		"EmptyECDSA":      &ecdsa.PublicKey{},
 		"EmptyRSA":        &rsa.PublicKey{},
 		"ECDSAByValue":    ecKey(t, "a").PublicKey,
-		"P384":            p384,
-		"OffCurve":        off,
+		"P384":            p384.Public(),
+		"X25519":          x25519.PublicKey(),
+		"OffCurve":        &off,
 		"ShortEd25519":    ed25519.PublicKey(make([]byte, 31)),
 		"LongEd25519":     ed25519.PublicKey(make([]byte, 33)),
 		"RSA2047":         &rsa.PublicKey{N: modulus(2047), E: 65537},

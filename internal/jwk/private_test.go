@@ -73,12 +73,14 @@ func TestMarshalPrivate_Refuses(t *testing.T) {
 	}
 	mixed := edKey("a")
 	copy(mixed[ed25519.SeedSize:], edKey("b")[ed25519.SeedSize:])
+	mixedEC := ecKey(t, "a")
+	mixedEC.PublicKey = ecKey(t, "b").PublicKey
 	k := rsaKey()
 	for name, s := range map[string]crypto.Signer{
 		"P384":          p384,
 		"ShortEd25519":  edKey("a")[:63],
 		"MixedEd25519":  mixed,
-		"MixedECDSA":    &ecdsa.PrivateKey{PublicKey: ecKey(t, "a").PublicKey, D: big.NewInt(7)},
+		"MixedECDSA":    mixedEC,
 		"RSAWithoutP":   &rsa.PrivateKey{PublicKey: k.PublicKey, D: k.D},
 		"RSAWrongD":     &rsa.PrivateKey{PublicKey: k.PublicKey, D: big.NewInt(7), Primes: k.Primes},
 		"RSAWrongPrime": &rsa.PrivateKey{PublicKey: k.PublicKey, D: k.D, Primes: []*big.Int{k.Primes[0], big.NewInt(7)}},

@@ -7,9 +7,10 @@
 package license
 
 import (
-	"crypto"
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -44,18 +45,13 @@ type License struct {
 	Signature []byte // 64 bytes, Ed25519
 }
 
-// Issue returns l with KeyID and Signature filled in for signer. Its times are cut to whole seconds, in UTC. A value
-// that Parse would refuse is ErrMalformed, and so is a signer of the wrong length.
+// Issue returns l with KeyID and Signature filled in for signer, whose key has to be Ed25519. Its times are cut to whole
+// seconds, in UTC. A value that Parse would refuse is ErrMalformed, and so is a signer of another kind. A signer that
+// fails gives its own error; one that signs with another key than it shows gives ErrUntrusted.
 func Issue(signer crypto.Signer, l License) (License, error) {
-	if private, ok := signer.(ed25519.PrivateKey); ok && len(private) != ed25519.PrivateKeySize {
-		return License{}, fmt.Errorf("%w: the signer is no Ed25519 key", ErrMalformed)
-	}
-	if _, ok := signer.Public().(ed25519.PublicKey); !ok {
-		return License{}, fmt.Errorf("%w: the signer is no Ed25519 key", ErrMalformed)
-	}
-	key, err := jwk.New(signer.Public())
+	key, err := keyOf(signer)
 	if err != nil {
-		return License{}, fmt.Errorf("%w: the signer: %w", ErrMalformed, err)
+		return License{}, err
 	}
 	l.IssuedAt = l.IssuedAt.UTC().Truncate(time.Second)
 	l.ExpiresAt = l.ExpiresAt.UTC().Truncate(time.Second)
@@ -64,10 +60,30 @@ func Issue(signer crypto.Signer, l License) (License, error) {
 	if err != nil {
 		return License{}, err
 	}
-	if l.Signature, err = signer.Sign(nil, signed, crypto.Hash(0)); err != nil {
-		return License{}, fmt.Errorf("license: sign: %w", err)
+	if l.Signature, err = signer.Sign(rand.Reader, signed, crypto.Hash(0)); err != nil {
+		return License{}, fmt.Errorf("license %s: sign: %w", l.LicenseID, err)
+	}
+	if err := l.Verify([]jwk.Key{key}); err != nil {
+		return License{}, err
 	}
 	return l, nil
+}
+
+// keyOf returns the public key of signer. An ed25519.PrivateKey of the wrong length would panic when it is asked.
+func keyOf(signer crypto.Signer) (jwk.Key, error) {
+	private, raw := signer.(ed25519.PrivateKey)
+	if signer == nil || raw && len(private) != ed25519.PrivateKeySize {
+		return jwk.Key{}, fmt.Errorf("%w: the signer is no Ed25519 key", ErrMalformed)
+	}
+	pub, ok := signer.Public().(ed25519.PublicKey)
+	if !ok {
+		return jwk.Key{}, fmt.Errorf("%w: the signer is no Ed25519 key", ErrMalformed)
+	}
+	key, err := jwk.New(pub)
+	if err != nil {
+		return jwk.Key{}, fmt.Errorf("%w: the signer: %w", ErrMalformed, err)
+	}
+	return key, nil
 }
 
 // Verify says whether one of vendors signed l: the key that KeyID names, or any where l does not say. Keys that are not

@@ -1,6 +1,7 @@
 package license_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -8,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -45,14 +47,19 @@ func vendor(t testing.TB, seed string) jwk.Key {
 	return k
 }
 
-func ecVendor(t testing.TB) jwk.Key {
+func ecSigner(t testing.TB) crypto.Signer {
 	t.Helper()
 	d := sha256.Sum256([]byte("ec"))
 	priv, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d[:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := jwk.New(priv.Public())
+	return priv
+}
+
+func ecVendor(t testing.TB) jwk.Key {
+	t.Helper()
+	k, err := jwk.New(ecSigner(t).Public())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,11 +175,51 @@ func TestIssue_Refuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := license.Issue(signer("a")[:63], plain()); !errors.Is(err, license.ErrMalformed) {
-		t.Errorf("a short signer: %v", err)
+}
+
+// oddSigner shows one key and signs with another, or not at all.
+type oddSigner struct {
+	shown  crypto.PublicKey
+	signer crypto.Signer
+	err    error
+}
+
+func (o oddSigner) Public() crypto.PublicKey { return o.shown }
+
+func (o oddSigner) Sign(r io.Reader, b []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if o.err != nil {
+		return nil, o.err
 	}
-	if _, err := license.Issue(nil, plain()); !errors.Is(err, license.ErrMalformed) {
-		t.Errorf("no signer: %v", err)
+	return o.signer.Sign(r, b, opts)
+}
+
+func TestIssue_TakesAnyEd25519Signer(t *testing.T) {
+	t.Parallel()
+	a := signer("a")
+	l, err := license.Issue(oddSigner{shown: a.Public(), signer: a}, plain())
+	if err != nil || !l.Equal(issue(t, "a", plain())) {
+		t.Errorf("behind an interface: %+v, %v", l, err)
+	}
+	broken := errors.New("broken")
+	for name, row := range map[string]struct {
+		signer crypto.Signer
+		want   error
+	}{
+		"None":         {nil, license.ErrMalformed},
+		"Short":        {a[:63], license.ErrMalformed},
+		"Empty":        {ed25519.PrivateKey(nil), license.ErrMalformed},
+		"P256":         {ecSigner(t), license.ErrMalformed},
+		"ShortPublic":  {oddSigner{shown: ed25519.PublicKey("short")}, license.ErrMalformed},
+		"WrongKey":     {oddSigner{shown: a.Public(), signer: signer("b")}, license.ErrUntrusted},
+		"FailsToSign":  {oddSigner{shown: a.Public(), err: broken}, broken},
+		"ShowsNothing": {oddSigner{}, license.ErrMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if l, err := license.Issue(row.signer, plain()); !errors.Is(err, row.want) || !l.Equal(license.License{}) {
+				t.Errorf("= %+v, %v", l, err)
+			}
+		})
 	}
 }
 
