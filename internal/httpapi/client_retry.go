@@ -1,0 +1,89 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"time"
+)
+
+// The wait before the first and before any later repetition.
+const (
+	firstWait = 100 * time.Millisecond
+	maxWait   = 2 * time.Second
+)
+
+// send sends s until an answer came that repeating it would not change, or the time is over. The error is then the last
+// attempt's: it says more than that the time was over.
+func (c *Client) send(ctx context.Context, s sending) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
+	defer cancel()
+	wait := firstWait
+	for {
+		a, err := c.once(ctx, s)
+		if err == nil || !s.again || !passing(err) || ctx.Err() != nil {
+			return a, c.inTime(ctx, err)
+		}
+		pause := max(jitter(wait), retryAfter(err))
+		if deadline, _ := ctx.Deadline(); deadline.Sub(c.o.Now()) < pause {
+			return a, err
+		}
+		if c.o.Retrying != nil {
+			c.o.Retrying(err, pause)
+		}
+		select {
+		case <-ctx.Done():
+			return a, err
+		case <-time.After(pause):
+		}
+		wait = min(2*wait, maxWait)
+	}
+}
+
+// inTime names the bound where it was the client's own.
+func (c *Client) inTime(ctx context.Context, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		return fmt.Errorf("%w: no answer within %s", ErrUnreachable, c.o.Timeout)
+	}
+	return err
+}
+
+// jitter spreads waits over half to all of d, so that many hosts do not come back at the same instant.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d/2+1)
+}
+
+func retryAfter(err error) time.Duration {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+// passing reports whether the same request may fare better in a moment. A cluster that is not there, a name that does not
+// exist and a certificate that is not trusted stay so.
+func passing(err error) bool {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Status == http.StatusServiceUnavailable && e.Code != NotBootstrapped
+	}
+	var name *net.DNSError
+	if errors.As(err, &name) && name.IsNotFound || distrusted(err) {
+		return false
+	}
+	return errors.Is(err, ErrUnreachable)
+}
+
+func distrusted(err error) bool {
+	var (
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+	)
+	return errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid)
+}
