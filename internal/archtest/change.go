@@ -29,9 +29,7 @@ func (s scope) changed(f *File) []Finding {
 func targets(n ast.Node) []ast.Expr {
 	switch n := n.(type) {
 	case *ast.AssignStmt:
-		if n.Tok != token.DEFINE {
-			return n.Lhs
-		}
+		return n.Lhs // what := declares is no package variable
 	case *ast.IncDecStmt:
 		return []ast.Expr{n.X}
 	case *ast.RangeStmt:
@@ -106,7 +104,7 @@ func (s scope) leaks(n ast.Node, stack []ast.Node) string {
 // byAddress says that a method with a pointer receiver is called on a value.
 func (s scope) byAddress(sel *ast.SelectorExpr) bool {
 	m := s.info.Selections[sel]
-	if m == nil || m.Kind() != types.MethodVal || m.Indirect() {
+	if m == nil || m.Kind() != types.MethodVal {
 		return false
 	}
 	if _, pointer := m.Recv().Underlying().(*types.Pointer); pointer {

@@ -28,6 +28,7 @@ func TestTraces(t *testing.T) {
 		{"JFrog", "corp.jfrog" + ".io", registry},
 		{"Key", "-----BEGIN EC PRIVATE" + " KEY-----", key},
 		{"PKCS8", "-----BEGIN PRIVATE" + " KEY-----", key},
+		{"TwoOnALine", "/" + "home/ann and /" + "root/go", machine},
 		{"Checkout", "in /srv/checkouts/main/cli", "a path or host of this machine"},
 		{"Proxy", "GOPROXY=https://mods.example.net", "a path or host of this machine"},
 		{"HomeOfAVariable", "$HOME/" + "work/x and ~/" + "root/x", ""},

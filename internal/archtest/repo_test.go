@@ -14,15 +14,17 @@ import (
 	"github.com/keyturn/keyturn/internal/archtest"
 )
 
-// module writes a small module, with a package that cannot be built, and returns its folder.
+// module writes a small module, with a library beside it and an import that does not exist, and returns its folder.
 func module(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"go.mod":        "module " + archtest.Module + "\n\ngo 1.26\n\nrequire x.org/y v1.0.0\n",
+		"go.mod":        "module " + archtest.Module + "\n\ngo 1.26\n\nrequire x.org/y v1.0.0\n\nreplace x.org/y => ./y\n",
 		"a/a.go":        "package a\n\nimport (\n\t_ \"os\"\n\n\t_ \"" + archtest.Module + "/b\"\n)\n",
 		"a/a_test.go":   "package a\n\nimport _ \"testing\"\n",
-		"b/b.go":        "package b\n\nimport _ \"x.org/y/z\"\n",
+		"b/b.go":        "package b\n\nimport (\n\t_ \"absent.org/q\"\n\t_ \"x.org/y/z\"\n)\n",
+		"y/go.mod":      "module x.org/y\n\ngo 1.26\n",
+		"y/z/z.go":      "package z\n\nimport _ \"net/http\"\n",
 		"b/ignored.txt": "",
 		".gitignore":    "ignored.txt\n",
 	} {
@@ -43,7 +45,7 @@ func TestGoList_GoesAsFarAsItCan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := archtest.Graph{"./a": {"./b", "os"}, "./b": {"x.org/y/z"}}
+	want := archtest.Graph{"./a": {"./b", "os"}, "./b": {"absent.org/q", "x.org/y/z"}, "x.org/y/z": {"net/http"}}
 	if diff := cmp.Diff(want, g); diff != "" {
 		t.Errorf("graph (-want +got):\n%s", diff)
 	}
@@ -85,7 +87,7 @@ func TestTracked(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(got)
-	want := []string{".gitignore", "a/a.go", "a/a_test.go", "b/b.go", "go.mod"}
+	want := []string{".gitignore", "a/a.go", "a/a_test.go", "b/b.go", "go.mod", "y/go.mod", "y/z/z.go"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}

@@ -39,7 +39,7 @@ func (g Graph) Check(rules ...Rule) []Finding {
 	var found []Finding
 	for _, r := range rules {
 		for _, node := range g.nodes() {
-			if ours(node) && r.binds(node) {
+			if r.binds(node) {
 				found = append(found, g.check(r, node)...)
 			}
 		}

@@ -32,7 +32,7 @@ type Size struct {
 	// Undocumented is what [Tree.Undocumented] found.
 	Undocumented []Finding
 	// Code and Test count all lines of either. A package that imports testing outside its tests, as a suite for
-	// adapters does, is test code.
+	// adapters does, is test code; so are scripts.
 	Code, Test int
 	// Dependencies are the modules that the code imports directly.
 	Dependencies []string
@@ -40,7 +40,7 @@ type Size struct {
 
 // Measure measures a tree; requires are the module paths that go.mod requires.
 func (t *Tree) Measure(requires []string) Size {
-	s := Size{Undocumented: t.Undocumented(), Dependencies: t.Dependencies(requires)}
+	s := Size{Undocumented: t.Undocumented(), Dependencies: t.Dependencies(requires), Test: t.Scripts}
 	for _, p := range t.Packages {
 		suite := slices.ContainsFunc(p.code(), func(f *File) bool { return importName(f, "testing") != "" })
 		for _, f := range p.Files {

@@ -55,14 +55,16 @@ func TestSize_HardLimits(t *testing.T) {
 		{"MainAtTheLimit", 2, 900, fstest.MapFS{"cli/main.go": function("main", "main", 57)}, ""},
 		{"MainOverTheLimit", 2, 900, fstest.MapFS{"cli/run.go": function("main", "main", 58)}, "cli/run.go: 61, at most 60 lines in the file of func main"},
 		{"CommandsHaveLongerFilesToo", 2, 900, fstest.MapFS{"cli/run.go": function("main", "run", 70)}, ""},
+		{"ALibrarysMainIsNoCommand", 2, 900, fstest.MapFS{"p/p.go": function("p", "main", 70)}, ""},
 		{"StoreAtTheLimit", 2, 900, fstest.MapFS{"p/p.go": store(10, "")}, ""},
 		{"StoreOverTheLimit", 2, 900, fstest.MapFS{"p/p.go": store(11, "")}, "p/p.go:5 Store: 11, at most 10 methods"},
 		{"StoreEmbedsOwn", 2, 900, fstest.MapFS{"p/p.go": store(9, "\tSmall\n")}, "p/p.go:5 Store: 11, at most 10 methods"},
 		{"StoreEmbedsOthers", 2, 900, fstest.MapFS{"p/p.go": store(10, "\tio.Closer\n")}, "p/p.go:5 Store: 11, at most 10 methods"},
-		{"AStoreThatIsNoInterface", 2, 900, fstest.MapFS{"p/p.go": {Data: []byte("// Package p.\npackage p\n\n// Store stores.\ntype Store struct{}\n")}}, ""},
 		{"EnoughTests", 100, 80, nil, ""},
 		{"TooFewTests", 100, 79, nil, ".: 79 lines of tests for 100 of code are 0.79, at least 0.8"},
 		{"ASuiteIsTestCode", 100, 75, fstest.MapFS{"a/suite/s.go": {Data: []byte("// Package s.\npackage s\n\nimport \"testing\"\n\nvar _ testing.TB\n")}}, ""},
+		{"AScriptIsATest", 100, 75, fstest.MapFS{"cli/testdata/s.txtar": {Data: []byte("a\nb\nc\nd\ne\n")}}, ""},
+		{"OtherDataIsNone", 100, 79, fstest.MapFS{"cli/testdata/s.json": {Data: []byte("a\nb\n")}, "docs/s.txtar": {Data: []byte("a\nb\n")}}, ".: 79 lines of tests"},
 		{"MissingComment", 2, 900, fstest.MapFS{"p/p.go": {Data: []byte("package p\n")}}, "p: the package has no comment"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -75,6 +77,26 @@ func TestSize_HardLimits(t *testing.T) {
 				t.Errorf("got %v, want one that starts with %q", broken, c.want)
 			}
 		})
+	}
+}
+
+func TestSize_StoresAreInterfaces(t *testing.T) {
+	t.Parallel()
+	adapter := &fstest.MapFile{Data: []byte("// Package q.\npackage q\n\n// Store stores.\ntype Store struct{}\n")}
+	got := source(t, 2, 9, fstest.MapFS{"p/p.go": store(3, ""), "q/q.go": adapter}).Stores
+	if diff := cmp.Diff([]archtest.Sized{{Where: "p/p.go:5 Store", Lines: 3}}, got); diff != "" {
+		t.Errorf("stores (-want +got):\n%s", diff)
+	}
+}
+
+func TestSize_PrintOfNothing(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := load(t, fstest.MapFS{}).Measure(nil).Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "1.00 (0 : 0)") || strings.Contains(out.String(), "over the hard limit") {
+		t.Errorf("got:\n%s", &out)
 	}
 }
 
@@ -122,7 +144,7 @@ func TestTree_Dependencies(t *testing.T) {
 		"a/a.go":      {Data: []byte("package a\n\nimport (\n\t_ \"fmt\"\n\t_ \"x.org/lib/v2/sub/deep\"\n\t_ \"x.org/lib/v2/other\"\n\t_ \"y.org/z\"\n)\n")},
 		"a/a_test.go": {Data: []byte("package a\n\nimport _ \"tests.org/only\"\n")},
 	})
-	got := tree.Dependencies([]string{"x.org/lib/v2", "x.org/lib/v2/sub", "y.org/z", "tests.org/only", "x.org/lib/v2/sub/de", "unused.org/u"})
+	got := tree.Dependencies([]string{"x.org/lib/v2/sub", "x.org/lib/v2", "y.org/z", "tests.org/only", "x.org/lib/v2/sub/de", "unused.org/u"})
 	want := []string{"x.org/lib/v2", "x.org/lib/v2/sub", "y.org/z"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("dependencies (-want +got):\n%s", diff)

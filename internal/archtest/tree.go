@@ -9,6 +9,7 @@
 package archtest
 
 import (
+	"bytes"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -29,6 +30,11 @@ type Tree struct {
 	Fset *token.FileSet
 	// Packages has one entry for each folder with Go files, in the order of Dir.
 	Packages []*Package
+	// Scripts counts the lines of txtar files below testdata: scenarios for commands, and trees like those that prove
+	// the rules of this package.
+	Scripts int
+
+	byDir map[string]*Package
 }
 
 // Package is one folder of Go files, tests included.
@@ -64,28 +70,17 @@ func (f Finding) String() string { return f.Where + ": " + f.What }
 
 // Load parses every Go file below the root of fsys. It returns the first error of reading or parsing.
 func Load(fsys fs.FS) (*Tree, error) {
-	t := &Tree{Fset: token.NewFileSet()}
-	byDir := map[string]*Package{}
+	t := &Tree{Fset: token.NewFileSet(), byDir: map[string]*Package{}}
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case d.IsDir() && skipped(name):
 			return fs.SkipDir
-		case d.IsDir() || path.Ext(name) != ".go":
+		case d.IsDir():
 			return nil
 		}
-		f, err := t.parse(fsys, name)
-		if err != nil {
-			return err
-		}
-		dir := path.Dir(name)
-		if byDir[dir] == nil {
-			byDir[dir] = &Package{Dir: dir}
-			t.Packages = append(t.Packages, byDir[dir])
-		}
-		byDir[dir].Files = append(byDir[dir].Files, f)
-		return nil
+		return t.add(fsys, name)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load source: %w", err)
@@ -96,23 +91,46 @@ func Load(fsys fs.FS) (*Tree, error) {
 
 func skipped(dir string) bool {
 	base := path.Base(dir)
-	return dir != "." && (base == "testdata" || base == "vendor" || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_"))
+	return dir != "." && (base == "vendor" || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_"))
 }
 
-func (t *Tree) parse(fsys fs.FS, name string) (*File, error) {
+// add takes in one file: Go source outside testdata, a script inside.
+func (t *Tree) add(fsys fs.FS, name string) error {
+	data := strings.Contains("/"+name, "/testdata/")
+	goFile := path.Ext(name) == ".go" && !data
+	if !goFile && (path.Ext(name) != ".txtar" || !data) {
+		return nil
+	}
 	src, err := fs.ReadFile(fsys, name)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if !goFile {
+		t.Scripts += count(src)
+		return nil
 	}
 	file, err := parser.ParseFile(t.Fset, name, src, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	lines := strings.Count(string(src), "\n")
+	dir := path.Dir(name)
+	if t.byDir[dir] == nil {
+		t.byDir[dir] = &Package{Dir: dir}
+		t.Packages = append(t.Packages, t.byDir[dir])
+	}
+	t.byDir[dir].Files = append(t.byDir[dir].Files, &File{
+		Path: name, Lines: count(src), Test: strings.HasSuffix(name, "_test.go"), AST: file,
+	})
+	return nil
+}
+
+// count counts lines, the last one also without a newline.
+func count(src []byte) int {
+	n := bytes.Count(src, []byte("\n"))
 	if len(src) > 0 && src[len(src)-1] != '\n' {
-		lines++
+		n++
 	}
-	return &File{Path: name, Lines: lines, Test: strings.HasSuffix(name, "_test.go"), AST: file}, nil
+	return n
 }
 
 func (t *Tree) where(pos token.Pos) string {
