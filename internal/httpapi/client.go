@@ -42,7 +42,6 @@ type ClientOptions struct {
 // redirect would carry credentials to a place that nobody named.
 type Client struct {
 	base *url.URL
-	http *http.Client
 	o    ClientOptions
 }
 
@@ -89,10 +88,7 @@ func NewClient(server string, o ClientOptions) (*Client, error) {
 	if o.Transport == nil {
 		o.Transport = http.DefaultTransport.(*http.Transport).Clone()
 	}
-	return &Client{base: base, o: o, http: &http.Client{
-		Transport:     o.Transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	return &Client{base: base, o: o}, nil
 }
 
 func parseServer(server string) (*url.URL, error) {
@@ -181,7 +177,7 @@ func (c *Client) once(ctx context.Context, s sending) (Answer, error) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.o.UserAgent)
 	start := c.o.Now()
-	resp, err := c.http.Do(req)
+	resp, err := c.o.Transport.RoundTrip(req)
 	if err != nil {
 		c.sent(s, nil, start)
 		return Answer{}, unreachable(err)
@@ -215,11 +211,6 @@ func read(resp *http.Response) (Answer, error) {
 	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
 }
 
-// unreachable wraps a transport's error without the URL, which its reader knows.
 func unreachable(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
