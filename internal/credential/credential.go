@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/keyturn/keyturn/internal/id"
 )
@@ -29,7 +31,7 @@ const (
 // Errors of Accept and Lookup. A RetiredError says more than ErrRefused and matches it.
 var (
 	// ErrRefused says that the secret does not belong to the credential, or not any more.
-	ErrRefused = errors.New("credential refused")
+	ErrRefused = errors.New("client authentication failed")
 	// ErrInput says that what a caller asked for is not possible; the text names what and why.
 	ErrInput = errors.New("invalid request")
 )
@@ -65,18 +67,25 @@ type Credential struct {
 	Versions  []Version
 }
 
-// Current returns the version with the highest number: what a rotation supersedes. nil when there is none.
+// Current returns the version that a rotation supersedes: of those without a tombstone the one with the highest number.
+// Where all are dead it is the last of them; nil when there is none. An emergency can kill a higher number than its own:
+// one that another region used unheard.
 func (c *Credential) Current() *Version {
-	if len(c.Versions) == 0 {
-		return nil
+	for i := len(c.Versions) - 1; i >= 0; i-- {
+		if v := &c.Versions[i]; !v.Dead() {
+			return v
+		}
 	}
-	return &c.Versions[len(c.Versions)-1]
+	if n := len(c.Versions); n > 0 {
+		return &c.Versions[n-1]
+	}
+	return nil
 }
 
-// Number is the current version's number, 0 when there is none.
+// Number is the highest number that any version has, dead or not; 0 when there is none. The next version gets one more.
 func (c *Credential) Number() int {
-	if v := c.Current(); v != nil {
-		return v.Number
+	if n := len(c.Versions); n > 0 {
+		return c.Versions[n-1].Number
 	}
 	return 0
 }
@@ -116,7 +125,7 @@ func (c *Credential) VersionStatus(v *Version, at time.Time) Status {
 		return Revoked
 	case v.Closed(at):
 		return Retired
-	case !v.NotAfter.IsZero() || v.Number != c.Number():
+	case !v.NotAfter.IsZero() || v.Number != c.Current().Number:
 		return Superseded
 	}
 	return Current
@@ -128,8 +137,9 @@ func (c *Credential) Superseded(at time.Time) []*Version {
 	if c.Status(at) != Active {
 		return nil
 	}
-	for i := len(c.Versions) - 2; i >= 0; i-- {
-		if v := &c.Versions[i]; v.Acceptable(at) {
+	current := c.Current()
+	for i := len(c.Versions) - 1; i >= 0; i-- {
+		if v := &c.Versions[i]; v != current && v.Acceptable(at) {
 			list = append(list, v)
 		}
 	}
@@ -159,7 +169,7 @@ func (c *Credential) Accept(s Secret, at time.Time) (*Version, error) {
 func (c *Credential) refusal(digest Digest, at time.Time) error {
 	for i := range c.Versions {
 		if v := &c.Versions[i]; v.Digest == digest && !v.Dead() && v.Closed(at) {
-			return &RetiredError{Version: v.Number, At: v.NotAfter, Current: c.Number()}
+			return &RetiredError{Version: v.Number, At: v.NotAfter, Current: c.Current().Number}
 		}
 	}
 	return ErrRefused
@@ -214,7 +224,8 @@ func (c *Credential) LastsAsWriter(at time.Time) bool {
 // CheckName returns ErrInput for a name that is too long or holds control characters.
 func CheckName(name string) error { return checkText("name", name, maxNameLen) }
 
-// CheckLabels returns ErrInput for more than 16 labels, or for a key or value that is empty, too long or not printable.
+// CheckLabels returns ErrInput for more than 16 labels, an empty key, or a key or value that is too long or holds control
+// characters.
 func CheckLabels(labels map[string]string) error {
 	if len(labels) > maxLabels {
 		return fmt.Errorf("%w: %d labels, at most %d", ErrInput, len(labels), maxLabels)
@@ -246,7 +257,8 @@ func checkText(what, s string, limit int) error {
 		return fmt.Errorf("%w: %s is longer than %d bytes", ErrInput, what, limit)
 	}
 	for _, r := range s {
-		if r < ' ' || r == 0x7f || r == 0xfffd {
+		// Names are printed on terminals: C1 controls steer them like escape sequences, bidi controls reorder what is read.
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == utf8.RuneError {
 			return fmt.Errorf("%w: %s holds a control character or broken UTF-8", ErrInput, what)
 		}
 	}

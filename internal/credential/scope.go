@@ -44,9 +44,17 @@ func ParseScope(text string) (Scope, error) {
 		short = strings.TrimPrefix(text, "urn:keyturn:")
 	}
 	if short != string(Admin) && !wellFormed(short) {
-		return "", fmt.Errorf("%w: %.64q: want admin, or words joined by dots such as peers.read", ErrScopeForm, text)
+		return "", fmt.Errorf("%w: %s: want admin, or words joined by dots such as peers.read", ErrScopeForm, quote(text))
 	}
 	return Scope(short), nil
+}
+
+// quote prints input for an error. Somebody who pastes a secret where a scope belongs must not find it in a log.
+func quote(text string) string {
+	if strings.Contains(text, secretPrefix) {
+		return "what looks like a secret"
+	}
+	return fmt.Sprintf("%.64q", text)
 }
 
 // wellFormed: two to four words of lower-case letters, digits, "-" and "_", each starting with a letter.

@@ -31,14 +31,17 @@ var ErrSecretForm = errors.New("not a keyturn secret: want sec_ and 49 letters a
 
 // Secret is what a client proves itself with: "sec_", 43 base62 digits of 256 random bits, and 6 base62 digits of
 // CRC-32 (IEEE) over all before them. It prints as "[redacted]" everywhere; Reveal is the only way to its text.
-type Secret struct{ text string }
+//
+// The text is behind a pointer because fmt calls no method of a value in an unexported field of another struct: it prints
+// what it finds there, and of a pointer that is the address. So == says nothing about two secrets: compare their hashes.
+type Secret struct{ text *string }
 
 // NewSecret makes a secret from the system's random source.
 func NewSecret() Secret {
 	var random [32]byte
 	rand.Read(random[:]) // never fails: crypto/rand aborts the program instead
 	body := secretPrefix + pad62(new(big.Int).SetBytes(random[:]), randomLen)
-	return Secret{body + checksum(body)}
+	return secretOf(body + checksum(body))
 }
 
 // ParseSecret reads a secret's text, or returns ErrSecretForm.
@@ -55,17 +58,24 @@ func ParseSecret(text string) (Secret, error) {
 	if checksum(body) != text[secretLen-sumLen:] {
 		return Secret{}, ErrSecretForm
 	}
-	return Secret{text}, nil
+	return secretOf(text), nil
 }
 
-// Reveal returns the secret's text. Whoever calls it answers for where the text goes.
-func (s Secret) Reveal() string { return s.text }
+func secretOf(text string) Secret { return Secret{&text} }
+
+// Reveal returns the secret's text, "" for no secret. Whoever calls it answers for where the text goes.
+func (s Secret) Reveal() string {
+	if s.IsZero() {
+		return ""
+	}
+	return *s.text
+}
 
 // IsZero reports whether s is no secret at all.
-func (s Secret) IsZero() bool { return s.text == "" }
+func (s Secret) IsZero() bool { return s.text == nil }
 
 // Hash is what an authority keeps of s: SHA-256 with a domain prefix. 256 random bits need no slow hash.
-func (s Secret) Hash() Hash { return sha256.Sum256([]byte(hashDomain + s.text)) }
+func (s Secret) Hash() Hash { return sha256.Sum256([]byte(hashDomain + s.Reveal())) }
 
 // String implements fmt.Stringer without the secret.
 func (Secret) String() string { return redacted }
