@@ -64,14 +64,14 @@ type CredentialBody struct {
 // An emergency kills every version that does not name it in its Trunk: all that came before it, and every branch that
 // grew beside it. The trunk is spelled out because the records between may have expired from a subject's copy.
 type VersionBody struct {
-	Version   int               `json:"version"`
-	Digest    credential.Digest `json:"digest"`
-	Key       *jwk.Key          `json:"public_key,omitempty"`
-	Parent    credential.Digest `json:"parent,omitempty"`
-	Retires   []Retirement      `json:"retires,omitempty"`
-	Emergency bool              `json:"emergency,omitempty"` // what is neither this version nor its descendant is dead
+	Version   int                 `json:"version"`
+	Digest    credential.Digest   `json:"digest"`
+	Key       *jwk.Key            `json:"public_key,omitempty"`
+	Parent    credential.Digest   `json:"parent,omitempty"`
+	Retires   []Retirement        `json:"retires,omitempty"`
+	Emergency bool                `json:"emergency,omitempty"` // what is neither this version nor its descendant is dead
 	Trunk     []credential.Digest `json:"trunk,omitempty"`     // the emergencies that it is, or descends from, newest last
-	Recovery  bool              `json:"recovery,omitempty"`  // made by who holds the ledger key
+	Recovery  bool                `json:"recovery,omitempty"`  // made by who holds the ledger key
 }
 
 // Retirement closes a version's window. In an emergency it is the version's tombstone.

@@ -12,9 +12,10 @@ import (
 // records: AttachHash adds them.
 func JoinCredential(records []*Record) *credential.Credential {
 	j := credentialJoin{
-		versions: map[credential.Digest]*credential.Version{},
-		deadline: map[credential.Digest]time.Time{},
-		dead:     map[int]time.Time{},
+		versions:    map[proof]*credential.Version{},
+		deadline:    map[proof]time.Time{},
+		dead:        map[int]time.Time{},
+		emergencies: map[credential.Digest]time.Time{},
 	}
 	for _, r := range inOrder(records) {
 		j.add(r)
@@ -24,16 +25,17 @@ func JoinCredential(records []*Record) *credential.Credential {
 
 type credentialJoin struct {
 	created     *credential.Credential
-	versions    map[credential.Digest]*credential.Version
-	deadline    map[credential.Digest]time.Time // the earliest not_after of each
+	versions    map[proof]*credential.Version
+	deadline    map[proof]time.Time             // the earliest not_after of each
 	dead        map[int]time.Time               // versions revoked by number
-	emergencies []emergency
+	emergencies map[credential.Digest]time.Time // when each was, or at the latest
 	revoked     time.Time
 }
 
-type emergency struct {
-	by credential.Digest
-	at time.Time
+// proof names a version. The digest alone would not do: a client may come back to a public key that it had before.
+type proof struct {
+	number int
+	digest credential.Digest
 }
 
 func (j *credentialJoin) add(r *Record) {
@@ -65,7 +67,13 @@ func created(r *Record, b *CredentialBody) *credential.Credential {
 }
 
 func (j *credentialJoin) addVersion(r *Record, b *VersionBody) {
-	if _, known := j.versions[b.Digest]; known {
+	for _, old := range b.Retires {
+		p := proof{old.Version, old.Digest}
+		j.deadline[p] = earliest(j.deadline[p], old.NotAfter)
+	}
+	j.addEmergencies(r, b)
+	name := proof{b.Version, b.Digest}
+	if _, known := j.versions[name]; known {
 		return
 	}
 	v := &credential.Version{
@@ -74,12 +82,17 @@ func (j *credentialJoin) addVersion(r *Record, b *VersionBody) {
 	if b.Key != nil {
 		v.Key = *b.Key
 	}
-	j.versions[b.Digest] = v
-	for _, old := range b.Retires {
-		j.deadline[old.Digest] = earliest(j.deadline[old.Digest], old.NotAfter)
-	}
+	j.versions[name] = v
+}
+
+// addEmergencies takes a descendant's word for an emergency whose own record may have expired from the subject's copy:
+// else what that emergency killed would live again.
+func (j *credentialJoin) addEmergencies(r *Record, b *VersionBody) {
 	if b.Emergency {
-		j.emergencies = append(j.emergencies, emergency{b.Digest, r.At})
+		j.emergencies[b.Digest] = earliest(j.emergencies[b.Digest], r.At)
+	}
+	for _, digest := range b.Trunk {
+		j.emergencies[digest] = earliest(j.emergencies[digest], r.At)
 	}
 }
 
@@ -89,12 +102,12 @@ func (j *credentialJoin) finish() *credential.Credential {
 		return nil
 	}
 	c.RevokedAt = j.revoked
-	for digest, v := range j.versions {
-		v.NotAfter = j.deadline[digest]
+	for name, v := range j.versions {
+		v.NotAfter = j.deadline[name]
 		v.DeadSince = j.dead[v.Number]
-		for _, e := range j.emergencies {
-			if digest != e.by && !slices.Contains(v.Trunk, e.by) {
-				v.DeadSince = earliest(v.DeadSince, e.at)
+		for by, at := range j.emergencies {
+			if v.Digest != by && !slices.Contains(v.Trunk, by) {
+				v.DeadSince = earliest(v.DeadSince, at)
 			}
 		}
 		c.Versions = append(c.Versions, *v)

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 
@@ -46,9 +47,15 @@ func olderCluster(a, b *Cluster) *Cluster {
 func inOrder(records []*Record) []*Record {
 	set := slices.Clone(records)
 	slices.SortFunc(set, compareRecords)
-	return slices.CompactFunc(set, func(a, b *Record) bool { return a.Region == b.Region && a.Seq == b.Seq })
+	return slices.CompactFunc(set, func(a, b *Record) bool { return compareRecords(a, b) == 0 })
 }
 
+// compareRecords looks at all that a join reads. The chain refuses a second record of one region and sequence, but not
+// every reader follows the chain, and the state must not depend on which of the two came first.
 func compareRecords(a, b *Record) int {
-	return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Seq, b.Seq))
+	return cmp.Or(
+		a.At.Compare(b.At), cmp.Compare(a.Region, b.Region), cmp.Compare(a.Seq, b.Seq),
+		cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Actor, b.Actor),
+		bytes.Compare(a.Body, b.Body),
+	)
 }

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -69,7 +68,7 @@ type Record struct {
 // decodeRecord reads a record's payload with its body.
 func decodeRecord(payload []byte) (*Record, error) {
 	r := new(Record)
-	if err := strictJSON(payload, r); err != nil {
+	if err := json.Unmarshal(payload, r); err != nil { // unknown members pass: a later version may add some
 		return nil, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	if r.Format != Format || r.Seq == 0 || r.Region == "" || r.Subject == "" {
@@ -84,18 +83,6 @@ func decodeRecord(payload []byte) (*Record, error) {
 	}
 	r.body = body
 	return r, nil
-}
-
-// strictJSON decodes exactly one JSON value. Unknown members pass: a later version may add some.
-func strictJSON(b []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if d.More() {
-		return errors.New("trailing data")
-	}
-	return nil
 }
 
 // Sum is what the next record of the region names as its predecessor: SHA-256 over a domain prefix and the signed record.

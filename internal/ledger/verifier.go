@@ -37,6 +37,7 @@ func NewVerifier(anchors ...jwk.Key) *Verifier {
 // Trust reads the records of the cluster itself (any order, data as stored) and learns its id and the ledger keys that
 // trusted ones vouch for. Records that no trusted key signed are left out of the answer, and counted.
 func (v *Verifier) Trust(data [][]byte) (records []*Record, refused int) {
+	v.found(data)
 	rest := slices.Clone(data)
 	for {
 		var later [][]byte
@@ -55,19 +56,34 @@ func (v *Verifier) Trust(data [][]byte) (records []*Record, refused int) {
 	}
 }
 
-func (v *Verifier) learn(r *Record) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	switch b := r.body.(type) {
-	case *ClusterBody:
-		if v.cluster == "" {
-			v.cluster = r.Cluster
+// found learns which cluster it is before any record is believed: should an anchor have founded two, only records of the
+// older one count, whatever the order.
+func (v *Verifier) found(data [][]byte) {
+	var oldest id.ID
+	for _, d := range data {
+		r, err := v.Open(d)
+		if err != nil {
+			continue
 		}
-	case *KeyBody:
-		if b.Use == UseLedger {
-			v.keys[b.Key.ID()] = b.Key
+		if _, founds := r.body.(*ClusterBody); founds && (oldest == "" || r.Cluster < oldest) {
+			oldest = r.Cluster
 		}
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.cluster == "" {
+		v.cluster = oldest
+	}
+}
+
+func (v *Verifier) learn(r *Record) {
+	b, ok := r.body.(*KeyBody)
+	if !ok || b.Use != UseLedger {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.keys[b.Key.ID()] = b.Key
 }
 
 // Open checks and decodes one signed record. It returns ErrRecord or ErrSignature. The record is shared: do not change
@@ -75,13 +91,13 @@ func (v *Verifier) learn(r *Record) {
 func (v *Verifier) Open(data []byte) (*Record, error) {
 	sum := [32]byte(Sum(data))
 	v.mu.Lock()
-	if r, ok := v.opened.get(sum); ok {
-		v.mu.Unlock()
-		return r, nil
-	}
+	known, ok := v.opened.get(sum)
 	_, checked := v.checked.get(sum)
 	cluster := v.cluster
 	v.mu.Unlock()
+	if ok {
+		return known.in(cluster)
+	}
 
 	signed, err := Decode(data)
 	if err != nil {
@@ -94,13 +110,19 @@ func (v *Verifier) Open(data []byte) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cluster != "" && r.Cluster != cluster {
-		return nil, fmt.Errorf("%w: it belongs to %.64s", ErrRecord, r.Cluster)
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.opened.put(sum, r)
 	v.checked.put(sum, struct{}{})
+	return r.in(cluster)
+}
+
+// in returns r, or ErrRecord where it belongs to another cluster. It is asked each time: a record may have been opened
+// before the cluster was known. "" is any cluster.
+func (r *Record) in(cluster id.ID) (*Record, error) {
+	if cluster != "" && r.Cluster != cluster {
+		return nil, fmt.Errorf("%w: it belongs to %.64q", ErrRecord, r.Cluster)
+	}
 	return r, nil
 }
 
