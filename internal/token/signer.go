@@ -2,7 +2,6 @@ package token
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"fmt"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -32,7 +31,7 @@ func NewSigner(key crypto.Signer) (*Signer, error) {
 // Key is the public half.
 func (s *Signer) Key() jwk.Key { return s.public }
 
-// Sign returns the token in compact form.
+// Sign returns the token in compact form. Whether it is longer than MaxLen is for the caller to see.
 func (s *Signer) Sign(c Claims) (string, error) {
 	return s.sign(accessType, c)
 }
@@ -40,17 +39,9 @@ func (s *Signer) Sign(c Claims) (string, error) {
 func (s *Signer) sign(typ string, c jwt.Claims) (string, error) {
 	t := jwt.NewWithClaims(s.method, c)
 	t.Header["typ"], t.Header["kid"] = typ, s.public.ID()
-	text, err := t.SignedString(s.private())
+	text, err := t.SignedString(s.key)
 	if err != nil {
 		return "", fmt.Errorf("token: sign with %s: %w", s.public.Alg(), err)
 	}
 	return text, nil
-}
-
-// private is the key as golang-jwt wants it: it knows *ecdsa.PrivateKey and *rsa.PrivateKey by their types.
-func (s *Signer) private() any {
-	if key, ok := s.key.(*ecdsa.PrivateKey); ok {
-		return key
-	}
-	return s.key
 }
