@@ -45,10 +45,13 @@ func (g *Gate) assertion(ctx context.Context, at time.Time, p Proof) (Client, er
 	if err := checkAssertion(a, cluster, at); err != nil {
 		return Client{}, err
 	}
-	if err := g.claimOnce(ctx, at, clientID, a); err != nil {
+	if err := g.inTime(at, version); err != nil {
 		return Client{}, err
 	}
-	return g.inTime(at, Client{c, version})
+	if err := g.claimOnce(ctx, at, clientID, a); err != nil { // last: what is refused for another reason stays unused
+		return Client{}, err
+	}
+	return Client{c, version}, nil
 }
 
 func signedBy(c *credential.Credential, text string, at time.Time) (*credential.Version, token.Assertion, error) {
@@ -65,7 +68,7 @@ func checkAssertion(a token.Assertion, cluster *Cluster, at time.Time) error {
 	exp, issued := int64(a.ExpiresAt), int64(a.IssuedAt)
 	start := issued
 	if start == 0 {
-		start = now - leeway
+		start = now + leeway // the client's clock may be that far ahead
 	}
 	switch {
 	case a.Issuer != a.Subject:
@@ -74,7 +77,7 @@ func checkAssertion(a token.Assertion, cluster *Cluster, at time.Time) error {
 		return fmt.Errorf("%w: the assertion's aud has to be %s", ErrRefused, cluster.Issuer)
 	case exp <= now-leeway || issued > now+leeway || int64(a.NotBefore) > now+leeway:
 		return fmt.Errorf("%w: the assertion is expired or not valid yet", ErrRefused)
-	case exp-start > int64((assertionLife+Leeway)/time.Second) || issued != 0 && exp-issued > int64(assertionLife/time.Second):
+	case exp-start > int64(assertionLife/time.Second):
 		return fmt.Errorf("%w: the assertion lasts longer than 5 minutes", ErrRefused)
 	case a.ID == "" || len(a.ID) > maxAssertedID:
 		return fmt.Errorf("%w: the assertion needs a jti of at most %d bytes", ErrRefused, maxAssertedID)

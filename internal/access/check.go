@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -30,7 +31,8 @@ func (c Caller) Require(s credential.Scope) error {
 }
 
 // Check says whose token text is, if it is one for audience ("" for the issuer) and good at instant at. It returns
-// ErrToken, ErrNotBootstrapped or ErrUnavailable.
+// ErrToken, ErrNotBootstrapped or ErrUnavailable. The ErrToken is an ErrUnknown too where the token is well signed but its
+// credential or version is not in the view: a replica may only not have it yet, and unknown is not revoked.
 func (g *Gate) Check(ctx context.Context, at time.Time, text, audience string) (Caller, error) {
 	cluster, err := g.view.Cluster(ctx)
 	if err != nil {
@@ -60,11 +62,13 @@ func (g *Gate) check(ctx context.Context, at time.Time, cluster *Cluster, text s
 		return Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
 	c, err := g.view.Credential(ctx, at, id.ID(claims.Subject))
-	if err == ErrUnknown || err == nil && c.TokenDead(claims.Version) {
-		return Caller{}, fmt.Errorf("%w: its credential is revoked", ErrToken)
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrUnknown) || err == nil && claims.Version > c.Number():
+		return Caller{}, fmt.Errorf("%w: %w", ErrToken, ErrUnknown)
+	case err != nil:
 		return Caller{}, err
+	case c.TokenDead(claims.Version):
+		return Caller{}, fmt.Errorf("%w: its credential is revoked", ErrToken)
 	}
 	return Caller{claims, c, scopes}, nil
 }
@@ -110,6 +114,8 @@ func (g *Gate) Introspect(ctx context.Context, at time.Time, asker id.ID, scopes
 	case err != nil:
 		return token.Claims{}, false, err
 	}
-	visible := caller.ID() == asker || scopes.Allow(credential.CredentialsRead)
-	return caller.Claims, visible, nil
+	if caller.ID() != asker && !scopes.Allow(credential.CredentialsRead) {
+		return token.Claims{}, false, nil
+	}
+	return caller.Claims, true, nil
 }

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,7 +29,7 @@ type Options struct {
 	Signer func(at time.Time) (*token.Signer, id.ID, error)
 	// Claim takes a key once until it expires; false when it is taken already.
 	Claim func(ctx context.Context, key string, at, until time.Time) (bool, error)
-	// ClockBehind reports whether the clock is known to be wrong at instant at: then no secret with a deadline is accepted.
+	// ClockBehind reports whether the clock is known to be wrong at instant at: then no superseded secret is accepted.
 	ClockBehind func(at time.Time) bool
 	// PeerIssuer puts the id of the issuing peer into "iss" instead of the cluster's issuer URL.
 	PeerIssuer bool
@@ -37,12 +38,15 @@ type Options struct {
 // NewGate returns a Gate over a view.
 func NewGate(view View, o Options) *Gate { return &Gate{view, o} }
 
-// Proof is what a client shows to authenticate: a secret or an assertion.
+// Proof is what a client shows to authenticate: a secret or an assertion. It prints as its client id.
 type Proof struct {
 	ClientID  string
-	Secret    string
-	Assertion string // RFC 7523 §2.2
+	Secret    string `json:"-"`
+	Assertion string `json:"-"` // RFC 7523 §2.2
 }
+
+// Format implements fmt.Formatter, so that no verb prints what proves the client.
+func (p Proof) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "{%q [redacted]}", p.ClientID) }
 
 // Client is a client that has authenticated with one version of its credential.
 type Client struct {
@@ -76,24 +80,27 @@ func (g *Gate) Authenticate(ctx context.Context, at time.Time, p Proof) (Client,
 	}
 	version, err := c.Accept(secret, at)
 	if err != nil {
-		return Client{}, fmt.Errorf("client authentication failed: %w", err)
+		return Client{}, err
 	}
-	return g.inTime(at, Client{c, version})
+	if err := g.inTime(at, version); err != nil {
+		return Client{}, err
+	}
+	return Client{c, version}, nil
 }
 
 // credential finds the credential behind any of its client ids, and refuses a version that never was.
 func (g *Gate) credential(ctx context.Context, at time.Time, clientID id.ClientID) (*credential.Credential, error) {
 	c, err := g.view.Credential(ctx, at, clientID.Credential)
-	if err == ErrUnknown || err == nil && clientID.Version > c.Number() {
+	if errors.Is(err, ErrUnknown) || err == nil && clientID.Version > c.Number() {
 		return nil, ErrRefused
 	}
 	return c, err
 }
 
 // inTime refuses to judge a deadline by a clock that is known to be wrong.
-func (g *Gate) inTime(at time.Time, c Client) (Client, error) {
-	if !c.Version.NotAfter.IsZero() && g.o.ClockBehind != nil && g.o.ClockBehind(at) {
-		return Client{}, fmt.Errorf("%w: the clock is behind the ledger, so no superseded secret can be judged", ErrUnavailable)
+func (g *Gate) inTime(at time.Time, v *credential.Version) error {
+	if !v.NotAfter.IsZero() && g.o.ClockBehind != nil && g.o.ClockBehind(at) {
+		return fmt.Errorf("%w: the clock is behind the ledger, so no superseded secret can be judged", ErrUnavailable)
 	}
-	return c, nil
+	return nil
 }

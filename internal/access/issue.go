@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -49,7 +49,7 @@ func (g *Gate) Issue(ctx context.Context, at time.Time, c Client, r TokenRequest
 	if err != nil {
 		return Token{}, err
 	}
-	signer, peer, err := g.o.Signer(at)
+	signer, peer, err := g.signer(at)
 	if err != nil {
 		return Token{}, err
 	}
@@ -69,9 +69,12 @@ func (g *Gate) Issue(ctx context.Context, at time.Time, c Client, r TokenRequest
 	if err != nil {
 		return Token{}, err
 	}
+	if len(text) > token.MaxLen {
+		return Token{}, fmt.Errorf("%w: the token would be longer than %d bytes: ask for fewer scopes or a shorter audience", ErrRequest, token.MaxLen)
+	}
 	issued := Token{AccessToken: text, ExpiresIn: expires.Sub(at), Scope: spelling}
 	if !c.Version.NotAfter.IsZero() {
-		issued.SecretExpiresAt, issued.SecretVersionCurrent = c.Version.NotAfter, c.Credential.Number()
+		issued.SecretExpiresAt, issued.SecretVersionCurrent = c.Version.NotAfter, c.Credential.Current().Number
 	}
 	return issued, nil
 }
@@ -123,11 +126,15 @@ func (r TokenRequest) audience(issuer string) (string, error) {
 
 // CanIssue reports whether there is a key to sign with.
 func (g *Gate) CanIssue(at time.Time) error {
-	if g.o.Signer == nil {
-		return errors.New("no signing key")
-	}
-	_, _, err := g.o.Signer(at)
+	_, _, err := g.signer(at)
 	return err
+}
+
+func (g *Gate) signer(at time.Time) (*token.Signer, id.ID, error) {
+	if g.o.Signer == nil {
+		return nil, "", fmt.Errorf("%w: there is no key to sign tokens with", ErrUnavailable)
+	}
+	return g.o.Signer(at)
 }
 
 // newTokenID makes a jti of 128 random bits.

@@ -3,7 +3,6 @@ package access
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/credential"
@@ -21,8 +20,8 @@ var (
 	ErrUnknown = errors.New("no such credential")
 	// ErrUnavailable says that the answer cannot be known at the moment, which is neither yes nor no.
 	ErrUnavailable = errors.New("not available at the moment")
-	// ErrRefused says that a client did not prove who it is. It matches credential.ErrRefused.
-	ErrRefused = fmt.Errorf("client authentication failed: %w", credential.ErrRefused)
+	// ErrRefused says that a client did not prove who it is. It is credential.ErrRefused, so that a RetiredError matches it.
+	ErrRefused = credential.ErrRefused
 	// ErrToken says that a token is malformed, expired, dead, or not for this audience.
 	ErrToken = errors.New("invalid token")
 	// ErrScope says that a scope is malformed or beyond what the client has.
