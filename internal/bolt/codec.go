@@ -26,9 +26,11 @@ func validName(s string) bool {
 
 // checksum binds a value to its key and table, so that neither damage nor a misplaced page can pass one for another.
 func checksum(t table, key, value []byte) uint32 {
-	tab := crc32.MakeTable(crc32.Castagnoli)
-	return crc32.Update(crc32.Update(seed(t, len(key)), tab, key), tab, value)
+	return crc32.Update(crc32.Update(seed(t, len(key)), castagnoli(), key), castagnoli(), value)
 }
+
+// castagnoli is the polynomial that processors know. The table is made once and shared by the standard library.
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // seed starts a checksum. Key and value lie side by side in a page, so the length of the key has to count too.
 func seed(t table, keyLen int) uint32 {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"syscall"
 
-	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/keyturn/keyturn/internal/authority"
 )
@@ -52,11 +52,11 @@ func (s *Store) explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &b):
-		return &damage{path: s.path, cause: string(b)}
+		return &damage{path: s.path, cause: err.Error()}
 	case errors.Is(err, ErrDamaged), errors.Is(err, authority.ErrConflict), errors.Is(err, authority.ErrNotFound),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.Is(err, bbolt.ErrDatabaseNotOpen):
+	case errors.Is(err, berrors.ErrDatabaseNotOpen):
 		return fmt.Errorf("%s: %w", s.path, fs.ErrClosed)
 	}
 	return fmt.Errorf("%s: %w", s.path, err)

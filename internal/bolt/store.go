@@ -9,7 +9,6 @@ package bolt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -78,13 +77,11 @@ func (s *Store) start() (err error) {
 	if _, err := s.grown(); err != nil {
 		return err
 	}
-	s.db, err = openDB(s.file)
-	if err != nil {
+	if err := inspect(s.file, s.size.Load()); err != nil {
 		return err
 	}
-	return s.db.View(func(tx *bbolt.Tx) error {
-		return checkFormat(view{tx})
-	})
+	s.db, err = openDB(s.file)
+	return err
 }
 
 // openDB hands an open file to bbolt.
@@ -259,19 +256,4 @@ func (s *Store) guard(err *error) func() {
 			*err = s.die(fmt.Sprint(r))
 		}
 	}
-}
-
-func checkFormat(v view) error {
-	b, err := v.get(about, []byte(formatKey))
-	if err != nil {
-		return err
-	}
-	if len(b) != 1 {
-		return brokenf("it does not say its format")
-	}
-	if b[0] != format {
-		return errors.New(fmt.Sprintf("it has format %d and this keyturn reads format %d: use the keyturn that wrote it, or "+
-			"move what it holds with `keyturn export` and `keyturn import`", b[0], format))
-	}
-	return nil
 }

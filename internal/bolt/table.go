@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"go.etcd.io/bbolt"
 )
@@ -24,11 +23,21 @@ const (
 
 var tableNames = [tables]string{"heads", "entries", "extras", "subjects", "lists", "claims", "counters", "dates"}
 
+// String is the name of the bucket.
 func (t table) String() string {
 	if t < tables {
 		return tableNames[t]
 	}
-	return fmt.Sprintf("table %d", byte(t))
+	return aboutBucket
+}
+
+func tableNamed(name []byte) (table, bool) {
+	for t := range tables + 1 {
+		if string(name) == t.String() {
+			return t, true
+		}
+	}
+	return 0, false
 }
 
 // The bucket that is none of the tables: what the file says about itself.
@@ -81,13 +90,9 @@ type view struct {
 }
 
 func (v view) bucket(t table) (*bbolt.Bucket, error) {
-	name := aboutBucket
-	if t < tables {
-		name = tableNames[t]
-	}
-	b := v.tx.Bucket([]byte(name))
+	b := v.tx.Bucket([]byte(t.String()))
 	if b == nil {
-		return nil, brokenf("it has no bucket %q", name)
+		return nil, brokenf("the table %v is not there", t)
 	}
 	return b, nil
 }
