@@ -79,6 +79,7 @@ func TestMarshalPrivate_Refuses(t *testing.T) {
 	for name, s := range map[string]crypto.Signer{
 		"P384":          p384,
 		"ShortEd25519":  edKey("a")[:63],
+		"EmptyEd25519":  ed25519.PrivateKey(nil),
 		"MixedEd25519":  mixed,
 		"MixedECDSA":    mixedEC,
 		"RSAWithoutP":   &rsa.PrivateKey{PublicKey: k.PublicKey, D: k.D},
@@ -127,6 +128,7 @@ func TestParsePrivate_Refuses(t *testing.T) {
 		{"NoX", "ES256", map[string]any{"x": nil}},
 		{"NoD", "EdDSA", map[string]any{"d": nil}},
 		{"OtherD", "EdDSA", map[string]any{"d": other["EdDSA"]}},
+		{"ShortD", "EdDSA", map[string]any{"d": b64(make([]byte, 31)...)}},
 		{"LongD", "EdDSA", map[string]any{"d": b64(make([]byte, 64)...)}},
 		{"Oth", "RS256", map[string]any{"oth": []any{}}},
 	}

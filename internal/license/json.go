@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,8 +43,8 @@ func Parse(b []byte) (License, error) {
 	if err != nil {
 		return l, err
 	}
-	for name, value := range values {
-		if err := l.set(name, value); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(values)) { // so that the same text gives the same error
+		if err := l.set(name, values[name]); err != nil {
 			return License{}, err
 		}
 	}
@@ -63,12 +65,11 @@ func members(b []byte) (map[string]json.RawMessage, error) {
 	if len(b) > maxSize {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrMalformed, maxSize)
 	}
-	canonical, err := jcs.Transform(b)
-	if err != nil {
+	if _, err := jcs.Transform(b); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	var values map[string]json.RawMessage
-	if json.Unmarshal(b, &values) != nil || canonical[0] != '{' {
+	if json.Unmarshal(b, &values) != nil {
 		return nil, fmt.Errorf("%w: not a JSON object", ErrMalformed)
 	}
 	return values, nil

@@ -305,6 +305,16 @@ func TestVerify_CoversEveryMember(t *testing.T) {
 	}
 }
 
+// A fraction of a second is not under the signature, so nobody may take it from a license.
+func TestVerify_RefusesFractions(t *testing.T) {
+	t.Parallel()
+	l := issue(t, "a", plain())
+	l.ExpiresAt = l.ExpiresAt.Add(time.Nanosecond)
+	if err := l.Verify([]jwk.Key{vendor(t, "a")}); !errors.Is(err, license.ErrMalformed) {
+		t.Errorf("= %v", err)
+	}
+}
+
 func TestLicense_ExpiredAtTheVeryInstant(t *testing.T) {
 	t.Parallel()
 	l := plain()
