@@ -1,0 +1,112 @@
+// Package safefile keeps small private files so that a crash or a second process never leaves half of one: it writes them
+// as a whole, reads them only where nobody else can, and locks them. It knows nothing of what is in them.
+//
+// Its errors name the path, and wrap what the system said.
+package safefile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxSize is what a file may hold, in bytes.
+const maxSize = 1 << 20
+
+// ErrMode says that others may read or write a file that is to be private.
+var ErrMode = errors.New("others can read or change it")
+
+// Read returns what is in a file that only its owner can read and write. The error is fs.ErrNotExist where there is none,
+// ErrMode with the command that mends it where its permissions are wider than 0600, and says so where it is over 1 MiB.
+func Read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s has mode %04o: %w; run: chmod 600 %s", path, info.Mode().Perm(), ErrMode, quote(path))
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err == nil && len(b) > maxSize {
+		err = fmt.Errorf("%s is larger than %d MiB", path, maxSize>>20)
+	}
+	return b, err
+}
+
+// Write replaces a file as a whole: whoever reads it sees what was there before, or all of data, also after a crash or a
+// loss of power. The file gets mode 0600 and keeps its owner; a folder that is missing is made with 0700. The caller
+// holds the file's lock, because the temporary file has one name, so that no crash leaves more than one behind.
+func Write(path string, data []byte) error {
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	temp := filepath.Join(folder, "."+filepath.Base(path)+".tmp")
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := fill(temp, path, data); err != nil {
+		_ = os.Remove(temp)
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		_ = os.Remove(temp)
+		return err
+	}
+	return syncFolder(folder)
+}
+
+func fill(temp, path string, data []byte) error {
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = keepOwner(f, path)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// Resolve returns the file that path leads to through symbolic links, so that a write replaces that one and not a link.
+// The file itself may be missing.
+func Resolve(path string) (string, error) {
+	for range 40 {
+		info, err := os.Lstat(path)
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			if errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+			return path, err
+		}
+		to, err := os.Readlink(path)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	return "", fmt.Errorf("%s: too many symbolic links", path)
+}
+
+// quote writes a path so that a shell reads it as one word.
+func quote(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
