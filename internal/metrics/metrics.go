@@ -1,0 +1,112 @@
+// Package metrics counts what an authority does and writes it as Prometheus text. Names and labels are a contract with
+// dashboards and live here, in one place; it is the only importer of github.com/VictoriaMetrics/metrics.
+//
+// The package knows no HTTP and nothing of credentials. Nothing in it fails: what cannot be a label becomes one that can.
+package metrics
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	vm "github.com/VictoriaMetrics/metrics"
+)
+
+// Gauges are read each time that the metrics are written. A nil one is left out.
+type Gauges struct {
+	LedgerHead func() (region string, seq uint64, ok bool) // the newest record of the own region; not ok: unknown now
+	StoreBytes func() (size int64, ok bool)                // size of the store's file
+}
+
+// Set is the metrics of one authority. It may be used from many goroutines.
+type Set struct {
+	set      *vm.Set
+	gauges   Gauges
+	requests sync.Map // Request without Took -> *vm.Counter
+	routes   sync.Map // route -> *latency
+	issued   [2]*vm.Counter
+	swept    *vm.Counter
+}
+
+// New returns the metrics of a program of that version, with every counter at zero.
+func New(version string, g Gauges) *Set {
+	set := vm.NewSet()
+	s := &Set{set: set, gauges: g, swept: set.NewCounter("keyturn_store_swept_total")}
+	for i, secret := range [...]string{"current", "superseded"} {
+		s.issued[i] = set.NewCounter(fmt.Sprintf(`keyturn_tokens_issued_total{secret="%s"}`, secret))
+	}
+	set.NewGauge(fmt.Sprintf(`keyturn_build_info{version="%s",go="%s"}`, label(version), label(runtime.Version())), func() float64 { return 1 })
+	return s
+}
+
+// Request is one answered request. Route is the pattern that it matched, never its path: there are only so many.
+type Request struct {
+	Method string
+	Route  string
+	Status int
+	Code   string // of the error answer; "" for none
+	Took   time.Duration
+}
+
+// Request counts an answered request.
+func (s *Set) Request(r Request) {
+	s.latency(r.Route).observe(r.Took)
+	r.Took, r.Method = 0, method(r.Method)
+	c, ok := s.requests.Load(r)
+	if !ok {
+		name := fmt.Sprintf(`keyturn_requests_total{route="%s",method="%s",status="%d",code="%s"}`, label(r.Route), r.Method, r.Status, label(r.Code))
+		c, _ = s.requests.LoadOrStore(r, s.set.GetOrCreateCounter(name))
+	}
+	c.(*vm.Counter).Inc()
+}
+
+// Token counts a token that was issued for the current secret of a credential, or for a superseded one in its window: when
+// those stop, a rotation has reached every host.
+func (s *Set) Token(superseded bool) {
+	if superseded {
+		s.issued[1].Inc()
+		return
+	}
+	s.issued[0].Inc()
+}
+
+// Swept counts items that a sweep removed from the store.
+func (s *Set) Swept(items int) { s.swept.Add(items) }
+
+// WritePrometheus writes all metrics in the Prometheus text format, with those of the Go runtime and of the process.
+func (s *Set) WritePrometheus(w io.Writer) {
+	s.set.WritePrometheus(w)
+	if s.gauges.LedgerHead != nil {
+		if region, seq, ok := s.gauges.LedgerHead(); ok {
+			_, _ = fmt.Fprintf(w, "keyturn_ledger_head{region=\"%s\"} %d\n", label(region), seq)
+		}
+	}
+	if s.gauges.StoreBytes != nil {
+		if size, ok := s.gauges.StoreBytes(); ok {
+			_, _ = fmt.Fprintf(w, "keyturn_store_bytes %d\n", size)
+		}
+	}
+	vm.WriteProcessMetrics(w)
+}
+
+// method keeps the number of series bounded: a client may send any word as a method.
+func method(m string) string {
+	switch m {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return m
+	}
+	return "other"
+}
+
+// label makes a text fit for a label's value without escapes.
+func label(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+			return '_'
+		}
+		return r
+	}, s)
+}
