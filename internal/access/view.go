@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/credential"
@@ -20,6 +21,8 @@ var (
 	ErrUnknown = errors.New("no such credential")
 	// ErrUnavailable says that the answer cannot be known at the moment, which is neither yes nor no.
 	ErrUnavailable = errors.New("not available at the moment")
+	// ErrClock says that the clock is known to be wrong, so no deadline can be judged. It matches ErrUnavailable.
+	ErrClock = fmt.Errorf("%w: the clock is behind the newest record", ErrUnavailable)
 	// ErrRefused says that a client did not prove who it is. It is credential.ErrRefused, so that a RetiredError matches it.
 	ErrRefused = credential.ErrRefused
 	// ErrToken says that a token is malformed, expired, dead, or not for this audience.

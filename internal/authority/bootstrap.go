@@ -35,7 +35,7 @@ type Bootstrapped struct {
 // Bootstrap founds the cluster with its license, its first token key, and the shared credential. It returns
 // ErrBootstrapToken, ErrAlreadyBootstrapped, ErrLicense, ErrLicenseExpired, ErrInput, ErrMismatch or a *Replayed.
 func (a *Authority) Bootstrap(ctx context.Context, o Origin, r BootstrapRequest, once Once) (Bootstrapped, error) {
-	if err := a.mayBootstrap(r.Token); err != nil {
+	if err := a.MayBootstrap(r.Token); err != nil {
 		return Bootstrapped{}, err
 	}
 	if err := a.Replay(ctx, o.At, once); err != nil {
@@ -84,9 +84,9 @@ func (a *Authority) Bootstrap(ctx context.Context, o Origin, r BootstrapRequest,
 	return done, err
 }
 
-// mayBootstrap: a token that is set has to come; without one, a vendor's license is proof enough, and on an authority that
-// is its own vendor only this host may call.
-func (a *Authority) mayBootstrap(shown string) error {
+// MayBootstrap returns ErrBootstrapToken for a caller who may not found the cluster. A token that is set has to come;
+// without one, a vendor's license is proof enough, and on an authority that is its own vendor only this host may call.
+func (a *Authority) MayBootstrap(shown string) error {
 	switch {
 	case a.o.BootstrapToken != "":
 		if subtle.ConstantTimeCompare([]byte(shown), []byte(a.o.BootstrapToken)) != 1 {

@@ -76,7 +76,7 @@ const (
 // the change may or may not be there.
 func (a *Authority) commit(ctx context.Context, o Origin, c change) error {
 	if a.ClockBehind(o.At) {
-		return unavailable("write", errors.New("the clock is behind the newest record: set it right, or start with --accept-clock"))
+		return access.ErrClock
 	}
 	p := &pending{change: c, draft: draft{Origin: o}, done: make(chan error, 1)}
 	if a.queue.join(p) {

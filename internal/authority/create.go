@@ -85,14 +85,7 @@ func (r CreateRequest) check() error {
 // draftCredential adds a credential and its first version to a draft, and returns it as the join will.
 func draftCredential(d *draft, body ledger.CredentialBody, key *jwk.Key) (*credential.Credential, credential.Secret, error) {
 	subject := id.New(id.Client, d.At)
-	lists := []string{listCredentials}
-	if body.Kind == credential.Shared {
-		lists = append(lists, listShared)
-	}
-	if body.Scopes.Allow(credential.CredentialsWrite) {
-		lists = append(lists, listWriters)
-	}
-	d.add(fact{kind: ledger.KindCredential, subject: subject, body: body, lists: lists})
+	d.add(fact{kind: ledger.KindCredential, subject: subject, body: body, lists: credentialLists(&body)})
 	version := ledger.VersionBody{Version: 1}
 	secret, err := draftVersion(d, subject, version, key)
 	c := &credential.Credential{
@@ -104,6 +97,18 @@ func draftCredential(d *draft, body ledger.CredentialBody, key *jwk.Key) (*crede
 		c.ExpiresAt = *body.ExpiresAt
 	}
 	return c, secret, err
+}
+
+// credentialLists says which lists a credential is in.
+func credentialLists(body *ledger.CredentialBody) []string {
+	lists := []string{listCredentials}
+	if body.Kind == credential.Shared {
+		lists = append(lists, listShared)
+	}
+	if body.Scopes.Allow(credential.CredentialsWrite) {
+		lists = append(lists, listWriters)
+	}
+	return lists
 }
 
 // draftVersion adds a version with a new secret, or with a client's public key, to a draft.

@@ -109,3 +109,26 @@ func (s Signed) signedBy(key jwk.Key) bool {
 	public, ok := key.Public().(ed25519.PublicKey)
 	return ok && ed25519.Verify(public, append([]byte(signDomain), s.Payload...), s.Signature)
 }
+
+// FoundingKey is the key that s names as the founder of a cluster, where s is the record that founds one and is signed with
+// that key. It says nothing about whether that is the cluster one is looking for.
+func (s Signed) FoundingKey() (jwk.Key, bool) {
+	r, err := decodeRecord(s.Payload)
+	if err != nil {
+		return jwk.Key{}, false
+	}
+	b, ok := r.body.(*ClusterBody)
+	if !ok || b.LedgerKey.ID() != s.KeyID || !s.signedBy(b.LedgerKey) {
+		return jwk.Key{}, false
+	}
+	return b.LedgerKey, true
+}
+
+// Place is the region and the sequence that the record claims. The signature is not checked.
+func (s Signed) Place() (region string, seq uint64, err error) {
+	r, err := decodeRecord(s.Payload)
+	if err != nil {
+		return "", 0, err
+	}
+	return r.Region, r.Seq, nil
+}

@@ -1,0 +1,264 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/ledger"
+)
+
+// Errors of Import.
+var (
+	// ErrNotEmpty says that the store to import into holds a ledger already.
+	ErrNotEmpty = errors.New("the store is not empty")
+	// ErrNotVouched says that the imported ledger does not trust the ledger key of the store that is to take over.
+	ErrNotVouched = errors.New("the ledger does not trust this store's ledger key")
+)
+
+// Line is one line of an export: a signed record, or a live hash.
+type Line struct {
+	Signed *ledger.Signed
+	Region string // with Hash: where its record stands
+	Seq    uint64
+	Hash   []byte
+}
+
+// Imported is the outcome of an import.
+type Imported struct {
+	Cluster id.ID
+	Records int
+	Hashes  int
+	Anchor  jwk.Key // the key that founded the cluster: what custody has to remember
+}
+
+// Import checks an export as a whole (signatures, trust, chains, hashes against their digests) and loads it into an empty
+// store. next returns io.EOF at the end. Nothing is written before all of it has been checked. It returns ErrNotEmpty,
+// ErrNotVouched, or an error of package ledger that says which record does not fit.
+func Import(ctx context.Context, store Store, key jwk.Key, next func() (Line, error)) (Imported, error) {
+	if heads, err := store.Heads(ctx); err != nil || len(heads) > 0 {
+		return Imported{}, errors.Join(err, ErrNotEmpty)
+	}
+	im := importer{ledgers: map[string][]Entry{}, hashes: map[place][]byte{}}
+	if err := im.readAll(next); err != nil {
+		return Imported{}, err
+	}
+	if err := im.check(key); err != nil {
+		return Imported{}, err
+	}
+	im.date()
+	return im.report, im.write(ctx, store)
+}
+
+type place struct {
+	region string
+	seq    uint64
+}
+
+type importer struct {
+	ledgers map[string][]Entry
+	hashes  map[place][]byte
+	records []*ledger.Record
+	report  Imported
+}
+
+func (im *importer) readAll(next func() (Line, error)) error {
+	var waiting [][]byte
+	for {
+		line, err := next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if line.Signed == nil {
+			im.hashes[place{line.Region, line.Seq}] = line.Hash
+			continue
+		}
+		data, err := line.Signed.Encode()
+		if err != nil {
+			return err
+		}
+		waiting = append(waiting, data)
+	}
+	return im.open(waiting)
+}
+
+// open finds the founding record, trusts its key, and reads every record with the keys that trust comes to from there.
+func (im *importer) open(data [][]byte) error {
+	anchor, err := founder(data)
+	if err != nil {
+		return err
+	}
+	im.report.Anchor = anchor
+	records, refused := ledger.NewVerifier(anchor).Trust(data)
+	if refused > 0 {
+		return fmt.Errorf("%w: %d records", ledger.ErrSignature, refused)
+	}
+	for i, r := range records {
+		if i == 0 {
+			im.report.Cluster = r.Cluster
+		}
+		if r.Cluster != im.report.Cluster {
+			return fmt.Errorf("%w: %s:%d belongs to %s", ledger.ErrRecord, r.Region, r.Seq, r.Cluster)
+		}
+	}
+	im.records, im.report.Records, im.report.Hashes = records, len(records), len(im.hashes)
+	byPlace := map[place]*ledger.Record{}
+	for _, r := range records {
+		byPlace[place{r.Region, r.Seq}] = r
+	}
+	for _, d := range data {
+		if err := im.place(d, byPlace); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// founder is the key that the first record names and is signed with.
+func founder(data [][]byte) (jwk.Key, error) {
+	for _, d := range data {
+		signed, err := ledger.Decode(d)
+		if err != nil {
+			return jwk.Key{}, err
+		}
+		if key, ok := signed.FoundingKey(); ok {
+			return key, nil
+		}
+	}
+	return jwk.Key{}, fmt.Errorf("%w: no record founds a cluster: is this the whole export?", ledger.ErrRecord)
+}
+
+// place makes the entry of a record's bytes.
+func (im *importer) place(data []byte, known map[place]*ledger.Record) error {
+	signed, err := ledger.Decode(data)
+	if err != nil {
+		return err
+	}
+	region, seq, err := signed.Place()
+	if err != nil {
+		return err
+	}
+	r := known[place{region, seq}]
+	im.ledgers[region] = append(im.ledgers[region], Entry{
+		Region: region, Seq: seq, Subject: r.Subject.String(), Data: data, Sum: ledger.Sum(data), Lists: listsOf(r),
+		Secret: im.hashes[place{region, seq}],
+	})
+	return nil
+}
+
+// listsOf says which lists a record puts its subject into.
+func listsOf(r *ledger.Record) []string {
+	switch b := r.Decoded().(type) {
+	case *ledger.ClusterBody:
+		return []string{listClusters}
+	case *ledger.PeerBody:
+		return []string{listPeers}
+	case *ledger.CredentialBody:
+		return credentialLists(b)
+	}
+	return nil
+}
+
+// check follows each region's chain from its first record, and holds each hash against its version's digest.
+func (im *importer) check(key jwk.Key) error {
+	byPlace := map[place]*ledger.Record{}
+	trusted := false
+	for _, r := range im.records {
+		byPlace[place{r.Region, r.Seq}] = r
+	}
+	for _, c := range []*ledger.Cluster{ledger.Join(im.records).Cluster} {
+		for _, k := range c.LedgerKeys {
+			trusted = trusted || k.ID() == key.ID()
+		}
+	}
+	if !trusted {
+		return ErrNotVouched
+	}
+	for region, entries := range im.ledgers {
+		slices.SortFunc(entries, func(a, b Entry) int { return int(a.Seq) - int(b.Seq) })
+		chain := ledger.Chain{Region: region}
+		for _, e := range entries {
+			if err := chain.Next(byPlace[place{region, e.Seq}], e.Data); err != nil {
+				return err
+			}
+		}
+	}
+	for at, hash := range im.hashes {
+		if !fits(byPlace[at], hash) {
+			return fmt.Errorf("%w: the hash at %s:%d is not the one of that record", ledger.ErrRecord, at.region, at.seq)
+		}
+	}
+	return nil
+}
+
+func fits(r *ledger.Record, hash []byte) bool {
+	if r == nil || len(hash) != len(credential.Hash{}) {
+		return false
+	}
+	b, ok := r.Decoded().(*ledger.VersionBody)
+	return ok && credential.Hash(hash).Digest() == b.Digest
+}
+
+// date gives hashes and copies the ends that they had: from the join, which knows every deadline.
+func (im *importer) date() {
+	dates := map[place]Entry{}
+	for _, c := range ledger.Join(im.records).Credentials {
+		latest := time.Time{}
+		for i := range c.Versions {
+			v := &c.Versions[i]
+			if v.NotAfter.After(latest) {
+				latest = v.NotAfter
+			}
+			e := Entry{SecretExpires: ended(c, v)}
+			if !v.NotAfter.IsZero() {
+				e.CopyExpires = latest.Add(copiesKept)
+			}
+			dates[place{v.Region, v.Seq}] = e
+		}
+	}
+	for _, entries := range im.ledgers {
+		for i := range entries {
+			e := &entries[i]
+			d := dates[place{e.Region, e.Seq}]
+			e.SecretExpires, e.CopyExpires = d.SecretExpires, d.CopyExpires
+		}
+	}
+}
+
+// ended is when a version's secret stops to be accepted, by deadline or by tombstone; zero for never.
+func ended(c *credential.Credential, v *credential.Version) time.Time {
+	end := v.NotAfter
+	for _, t := range []time.Time{v.DeadSince, c.RevokedAt} {
+		if !t.IsZero() && (end.IsZero() || t.Before(end)) {
+			end = t
+		}
+	}
+	return end
+}
+
+func (im *importer) write(ctx context.Context, store Store) error {
+	for _, region := range slices.Sorted(maps.Keys(im.ledgers)) {
+		head := Head{}
+		for chunk := range slices.Chunk(im.ledgers[region], importBatch) {
+			if err := store.Append(ctx, Batch{Region: region, After: head, Entries: chunk}); err != nil {
+				return fmt.Errorf("load %s:%d: %w", region, head.Seq+1, err)
+			}
+			last := chunk[len(chunk)-1]
+			head = Head{Seq: last.Seq, Sum: last.Sum}
+		}
+	}
+	return nil
+}
+
+// importBatch keeps a batch of three items an entry under the 100 actions of a transaction.
+const importBatch = 20

@@ -1,0 +1,179 @@
+package httpapi
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/authority"
+)
+
+// call is one request on its way through the server.
+type call struct {
+	*http.Request
+	server *server
+	at     time.Time // the instant of the operation: one for everything that it does, UTC, whole seconds
+	seen   Observation
+
+	caller access.Caller  // who called, on routes that take a Bearer token
+	once   authority.Once // on routes that are idempotent
+	body   []byte         // on routes that are idempotent: read before it is known who called
+}
+
+// answer is what a handler returns on success.
+type answer struct {
+	status int               // 0 is 200
+	body   any               // encoded as JSON; nil for no body
+	raw    []byte            // a body that is encoded already, instead of body
+	media  string            // its type, "" for JSON
+	header map[string]string // further headers
+}
+
+// endpoint answers all requests for one path.
+type endpoint struct {
+	server  *server
+	pattern string
+	methods methods
+}
+
+// ServeHTTP runs the handler, and is the one place that writes an answer.
+func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	now := e.server.o.Now()
+	c := &call{Request: r, server: e.server, at: now.UTC().Truncate(time.Second)}
+	c.seen = Observation{At: c.at, Method: r.Method, Route: e.pattern, RequestID: requestID(r), Source: e.server.source(r)}
+	w.Header().Set(HeaderRequestID, c.seen.RequestID)
+	a, err := e.handle(w, c)
+	if err != nil {
+		a = c.failure(w.Header(), err)
+	}
+	c.write(w, a)
+	if observe := e.server.o.Observe; observe != nil {
+		c.seen.Took = e.server.o.Now().Sub(now)
+		observe(c.seen)
+	}
+}
+
+func (e endpoint) handle(w http.ResponseWriter, c *call) (answer, error) {
+	if e.methods == nil {
+		return answer{}, refuse(http.StatusNotFound, NotFound, "there is no such path")
+	}
+	method := c.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	h, ok := e.methods[method]
+	if !ok {
+		w.Header().Set("Allow", e.methods.allow())
+		return answer{}, refuse(http.StatusMethodNotAllowed, MethodNotAllowed, "this path takes "+e.methods.allow())
+	}
+	return h(c)
+}
+
+func (m methods) allow() string {
+	var list []string
+	for method := range m {
+		list = append(list, method)
+		if method == http.MethodGet {
+			list = append(list, http.MethodHead)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// failure is the answer to an error, in the shape of the endpoint.
+func (c *call) failure(header http.Header, err error) answer {
+	e := asError(err)
+	c.seen.Code = string(e.Code)
+	if e.Status >= 500 {
+		c.seen.Err = err
+	}
+	if e.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
+	}
+	if c.isOAuth() {
+		return c.oauthFailure(header, e)
+	}
+	if e.Status == http.StatusUnauthorized {
+		challenge := `Bearer realm="keyturn"`
+		if c.Header.Get("Authorization") != "" {
+			challenge += `, error="invalid_token"`
+		}
+		header.Set("WWW-Authenticate", challenge)
+		e.Message = "unauthorized"
+	}
+	body := map[string]string{"error": e.Message, "code": string(e.Code)}
+	if e.Status >= 500 {
+		body["request_id"] = c.seen.RequestID
+	}
+	return answer{status: e.Status, body: body}
+}
+
+func (c *call) isOAuth() bool { return strings.HasPrefix(c.seen.Route, "/v1/oauth/") }
+
+// write sends the answer. What fails from here on fails between us and the client.
+func (c *call) write(w http.ResponseWriter, a answer) {
+	status := a.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	body, media := a.raw, a.media
+	if a.body != nil {
+		encoded, err := json.Marshal(a.body)
+		if err != nil {
+			c.seen.Err, c.seen.Code, status = fmt.Errorf("encode the answer: %w", err), string(Internal), http.StatusInternalServerError
+			encoded = []byte(`{"error":"internal error","code":"INTERNAL","request_id":"` + c.seen.RequestID + `"}`)
+		}
+		body = append(encoded, '\n')
+	}
+	if media == "" {
+		media = "application/json"
+	}
+	h := w.Header()
+	for name, value := range a.header {
+		h.Set(name, value)
+	}
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
+	if body != nil {
+		h.Set("Content-Type", media)
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	c.seen.Status, c.seen.Bytes = status, int64(len(body))
+	w.WriteHeader(status)
+	if c.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+// origin is where a write comes from, for its record.
+func (c *call) origin(reason string) authority.Origin {
+	o := authority.Origin{At: c.at, RequestID: c.seen.RequestID, Source: c.seen.Source, Reason: reason}
+	if c.caller.Credential != nil {
+		o.Actor, o.Version = c.caller.Claims.ClientID, c.caller.Claims.Version
+	}
+	return o
+}
+
+// requestID keeps the client's id where it is a harmless one.
+func requestID(r *http.Request) string {
+	given := r.Header.Get(HeaderClientRequest)
+	if given != "" && len(given) <= 64 && !strings.ContainsFunc(given, notRequestID) {
+		return given
+	}
+	var random [16]byte
+	rand.Read(random[:]) // never fails: crypto/rand aborts the program instead
+	return base64.RawURLEncoding.EncodeToString(random[:])
+}
+
+func notRequestID(c rune) bool {
+	return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-')
+}

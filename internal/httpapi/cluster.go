@@ -1,0 +1,202 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/jwk"
+)
+
+// live is GET /livez: the process answers.
+func (s *server) live(*call) (answer, error) { return answer{body: Health{Status: "ok"}}, nil }
+
+// ready is GET /readyz: the store, the keys and the clock can be used.
+func (s *server) ready(c *call) (answer, error) {
+	if failed := s.authority.Ready(c.Context(), c.at); len(failed) > 0 {
+		c.seen.Code = string(Unavailable)
+		return answer{status: http.StatusServiceUnavailable, body: Health{"unavailable", failed}}, nil
+	}
+	return answer{body: Health{Status: "ok"}}, nil
+}
+
+// discovery is the metadata of RFC 8414 §3 and of OpenID Connect Discovery §4. The endpoints are at the address that was
+// asked.
+func (s *server) discovery(c *call) (answer, error) {
+	cluster, err := s.authority.Cluster(c.Context())
+	if err != nil {
+		return answer{}, err
+	}
+	algs := []string{}
+	for _, key := range cluster.JWKS().Keys {
+		algs = append(algs, key.Alg())
+	}
+	base := s.base(c.Request)
+	auth := []string{"client_secret_basic", "client_secret_post", "private_key_jwt"}
+	return answer{body: Discovery{
+		Issuer: cluster.Issuer, TokenEndpoint: base + "/v1/oauth/token", JWKSURI: base + "/.well-known/jwks.json",
+		IntrospectionEndpoint: base + "/v1/oauth/introspect",
+		GrantTypes:            []string{"client_credentials"}, ResponseTypes: []string{"none"}, SubjectTypes: []string{"public"},
+		IDTokenAlgs: unique(algs), TokenAuthMethods: auth, TokenAuthAlgs: []string{"ES256", "EdDSA", "RS256"},
+		IntrospectionEndpointMethods: auth, Scopes: credential.NewScopes(credential.KnownScopes()...).Strings(),
+	}, header: cacheable()}, nil
+}
+
+func cacheable() map[string]string {
+	return map[string]string{"Cache-Control": "public, max-age=300"}
+}
+
+func unique(list []string) []string {
+	seen, out := map[string]bool{}, []string{}
+	for _, s := range list {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// jwks is GET /.well-known/jwks.json (RFC 7517 §5).
+func (s *server) jwks(c *call) (answer, error) {
+	cluster, err := s.authority.Cluster(c.Context())
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{body: cluster.JWKS(), header: cacheable()}, nil
+}
+
+// identity is GET /v1/cluster/identity.
+func (s *server) identity(c *call) (answer, error) {
+	cluster, err := s.authority.Cluster(c.Context())
+	if err != nil {
+		return answer{}, err
+	}
+	l, err := s.authority.License(c.Context())
+	return answer{body: Identity{
+		ClusterID: cluster.ID.String(), Issuer: cluster.Issuer, Region: s.authority.Region(), HomeRegion: cluster.Home,
+		PeerID: s.authority.Self().String(), LicenseID: l.LicenseID.String(), LedgerKeys: cluster.LedgerKeys, Version: s.o.Version,
+	}}, err
+}
+
+// bootstrap is POST /v1/bootstrap. Its idempotency key is proven by the bootstrap token, where one is set.
+func (s *server) bootstrap(c *call) (answer, error) {
+	h := func(c *call) (answer, error) {
+		r := authority.BootstrapRequest{Token: c.Header.Get(HeaderBootstrapToken), URL: s.base(c.Request), License: c.body}
+		if body := bytes.TrimSpace(c.body); len(body) == 0 || json.Valid(body) && string(compact(body)) == "{}" {
+			r.License = nil
+		}
+		done, err := s.authority.Bootstrap(c.Context(), c.origin(""), r, c.once)
+		return resultAnswer(done), err
+	}
+	if err := s.authority.MayBootstrap(c.Header.Get(HeaderBootstrapToken)); err != nil {
+		return answer{}, err
+	}
+	if key := c.Header.Get(HeaderIdempotencyKey); key != "" {
+		return c.withOnce(h, key, "bootstrap")
+	}
+	return c.withBody(h)
+}
+
+func compact(body []byte) []byte {
+	var b bytes.Buffer
+	_ = json.Compact(&b, body)
+	return b.Bytes()
+}
+
+// license is PUT /v1/license.
+func (s *server) license(c *call) (answer, error) {
+	body, err := c.readBody("application/json")
+	if err != nil {
+		return answer{}, err
+	}
+	applied, err := s.authority.ApplyLicense(c.Context(), c.origin(""), body)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{body: applied}, nil
+}
+
+// vouch is POST /v1/ledger-keys.
+func (s *server) vouch(c *call) (answer, error) {
+	body, err := c.readBody("application/json")
+	if err != nil {
+		return answer{}, err
+	}
+	var w VouchRequest
+	if err := decodeBody(body, &w); err != nil {
+		return answer{}, err
+	}
+	key, err := publicKey(w.PublicKey)
+	if err != nil {
+		return answer{}, err
+	}
+	if key == nil {
+		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "public_key is missing")
+	}
+	if err := credential.CheckReason(w.Reason); err != nil {
+		return answer{}, err
+	}
+	if err := s.authority.Vouch(c.Context(), c.caller, c.origin(w.Reason), *key); err != nil {
+		return answer{}, err
+	}
+	return answer{status: http.StatusCreated, body: struct {
+		Keys []jwk.Key `json:"keys"`
+	}{[]jwk.Key{*key}}}, nil
+}
+
+// audit is GET /v1/audit.
+func (s *server) audit(c *call) (answer, error) {
+	limit, err := c.limit(50, 500)
+	if err != nil {
+		return answer{}, err
+	}
+	query := c.URL.Query()
+	filter := authority.AuditFilter{Subject: query.Get("subject"), Actor: query.Get("actor")}
+	events, next, err := s.authority.Audit(c.Context(), c.caller, query.Get("after"), limit, filter)
+	if err != nil {
+		return answer{}, err
+	}
+	w := AuditPage{Events: make([]Event, 0, len(events)), NextCursor: optional(next)}
+	for _, e := range events {
+		w.Events = append(w.Events, eventWire(e))
+	}
+	return answer{body: w}, nil
+}
+
+// maxExport keeps an answer of the export below 4 MB, in bytes.
+const maxExport = 3 << 20
+
+// export is GET /v1/export: JSON lines.
+func (s *server) export(c *call) (answer, error) {
+	limit, err := c.limit(2000, 5000)
+	if err != nil {
+		return answer{}, err
+	}
+	var lines bytes.Buffer
+	encode := json.NewEncoder(&lines)
+	next, err := s.authority.Export(c.Context(), c.caller, c.at, c.URL.Query().Get("after"), limit, func(e authority.Exported) bool {
+		if lines.Len() > maxExport {
+			return false
+		}
+		b64 := base64.RawURLEncoding.EncodeToString
+		record := ExportLine{Record: &SignedRecord{b64(e.Signed.Payload), e.Signed.KeyID, b64(e.Signed.Signature)}}
+		if encode.Encode(record) != nil {
+			return false
+		}
+		return e.Hash == nil || encode.Encode(ExportLine{Hash: &LiveHash{e.Region, e.Seq, b64(e.Hash)}}) == nil
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	cursor := "null"
+	if next != "" {
+		cursor = strconv.Quote(next)
+	}
+	lines.WriteString(`{"next_cursor":` + cursor + "}\n")
+	return answer{raw: lines.Bytes(), media: "application/jsonl"}, nil
+}

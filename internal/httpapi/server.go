@@ -1,0 +1,121 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/credential"
+)
+
+// ServerOptions of a Server.
+type ServerOptions struct {
+	Now            func() time.Time  // nil: time.Now
+	Version        string            // of the build, as the identity tells it
+	TrustedProxies []netip.Prefix    // whose X-Forwarded-For, -Proto and -Host count
+	Observe        func(Observation) // called once for each answered request; nil: nobody looks
+}
+
+// Observation is what there is to log and to count of one request. It holds no secret, no token and no query.
+type Observation struct {
+	At         time.Time
+	Took       time.Duration
+	Method     string
+	Route      string // the pattern, such as "/v1/credentials/{client_id}"; "other" for an unknown path
+	Status     int
+	Code       string // of an error answer
+	RequestID  string
+	Source     string // the caller's address
+	ClientID   string // who called, once that is known
+	Version    int    // the secret version behind the call; 0 where none is known
+	Superseded bool   // that version is superseded
+	Bytes      int64  // of the answer's body
+	Err        error  // the cause of a 5xx
+}
+
+// server answers for one authority.
+type server struct {
+	authority *authority.Authority
+	o         ServerOptions
+}
+
+// NewServer returns the handler of the whole API of an authority.
+func NewServer(a *authority.Authority, o ServerOptions) http.Handler {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &server{a, o}
+	mux := http.NewServeMux()
+	for path, r := range s.routes() {
+		mux.Handle(path, endpoint{s, path, r})
+	}
+	mux.Handle("/", endpoint{server: s, pattern: "other"})
+	return exactPaths{mux}
+}
+
+// methods are the handlers of one path.
+type methods map[string]handler
+
+// handler answers one call: a value, or an error for the table. Only endpoint writes.
+type handler func(*call) (answer, error)
+
+// routes is the whole API of an authority.
+func (s *server) routes() map[string]methods {
+	read, write := credential.CredentialsRead, credential.CredentialsWrite
+	return map[string]methods{
+		"/livez":  {"GET": s.live},
+		"/readyz": {"GET": s.ready},
+
+		"/.well-known/openid-configuration":       {"GET": s.discovery},
+		"/.well-known/oauth-authorization-server": {"GET": s.discovery},
+		"/.well-known/jwks.json":                  {"GET": s.jwks},
+
+		"/v1/oauth/token":      {"POST": oauth(s.token)},
+		"/v1/oauth/introspect": {"POST": oauth(s.introspect)},
+
+		"/v1/bootstrap":                  {"POST": s.bootstrap},
+		"/v1/cluster/identity":           {"GET": s.identity},
+		"/v1/cluster/credentials":        {"GET": s.bearer(read, s.shared)},
+		"/v1/cluster/credentials/rotate": {"POST": s.once(write, s.rotateShared)},
+
+		"/v1/credentials":                    {"GET": s.bearer(read, s.list), "POST": s.once(write, s.create)},
+		"/v1/credentials/{client_id}":        {"GET": s.bearer(read, s.get), "DELETE": s.bearer(write, s.revoke)},
+		"/v1/credentials/{client_id}/rotate": {"POST": s.once(write, s.rotate)},
+
+		"/v1/audit":       {"GET": s.bearer(read, s.audit)},
+		"/v1/export":      {"GET": s.bearer(credential.Admin, s.export)},
+		"/v1/license":     {"PUT": s.bearer(credential.Admin, s.license)},
+		"/v1/ledger-keys": {"POST": s.bearer(credential.Admin, s.vouch)},
+	}
+}
+
+// exactPaths refuses what ServeMux would redirect: a path that is not in its clean form.
+type exactPaths struct{ mux *http.ServeMux }
+
+func (e exactPaths) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if cleanPath(r.URL.Path) {
+		e.mux.ServeHTTP(w, r)
+		return
+	}
+	r2 := *r
+	u := *r.URL
+	u.Path, u.RawPath = "/", ""
+	r2.URL = &u
+	e.mux.ServeHTTP(w, &r2)
+}
+
+// cleanPath: it begins with one slash, and has no empty, "." or ".." segment before its end.
+func cleanPath(p string) bool {
+	if p == "" || p[0] != '/' {
+		return false
+	}
+	for i := 0; i+1 < len(p); i++ {
+		if p[i] == '/' && (p[i+1] == '/' || p[i+1] == '.' && !wellKnownAt(p, i+1)) {
+			return false
+		}
+	}
+	return true
+}
+
+func wellKnownAt(p string, i int) bool { return len(p) > i+1 && p[i+1] != '.' && p[i+1] != '/' }
