@@ -109,9 +109,9 @@ func (c *call) failure(header http.Header, err error) answer {
 		header.Set("WWW-Authenticate", challenge)
 		e.Message = "unauthorized"
 	}
-	body := map[string]string{"error": e.Message, "code": string(e.Code)}
+	body := errorBody{Error: e.Message, Code: e.Code}
 	if e.Status >= 500 {
-		body["request_id"] = c.seen.RequestID
+		body.RequestID = c.seen.RequestID
 	}
 	return answer{status: e.Status, body: body}
 }
@@ -131,7 +131,7 @@ func (c *call) write(w http.ResponseWriter, a answer) {
 			c.seen.Err, c.seen.Code, status = fmt.Errorf("encode the answer: %w", err), string(Internal), http.StatusInternalServerError
 			encoded = []byte(`{"error":"internal error","code":"INTERNAL","request_id":"` + c.seen.RequestID + `"}`)
 		}
-		body = append(encoded, '\n')
+		body = encoded
 	}
 	if media == "" {
 		media = "application/json"

@@ -180,9 +180,9 @@ func (c *call) oauthFailure(header http.Header, e *Error) answer {
 			header.Set("WWW-Authenticate", `Bearer realm="keyturn", error="invalid_token"`)
 		}
 	}
-	body := map[string]string{"error": e.OAuth, "error_description": quotable(e.Message), "code": string(e.Code)}
+	body := errorBody{Error: e.OAuth, Description: quotable(e.Message), Code: e.Code}
 	if e.Status >= 500 {
-		body["request_id"] = c.seen.RequestID
+		body.RequestID = c.seen.RequestID
 	}
 	return answer{status: e.Status, body: body}
 }

@@ -224,3 +224,11 @@ type Health struct {
 	Status string            `json:"status"`
 	Checks map[string]string `json:"checks,omitempty"`
 }
+
+// errorBody is an error answer: Error holds words for a person, at the OAuth endpoints an error of RFC 6749 §5.2.
+type errorBody struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+	Code        Code   `json:"code"`
+	RequestID   string `json:"request_id,omitempty"`
+}
