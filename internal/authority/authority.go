@@ -57,6 +57,7 @@ type Authority struct {
 	newest   atomic.Int64 // the instant of the newest record, seconds since 1970
 	known    *memory
 	queue    committer
+	damage   atomic.Pointer[string] // what CheckLedger found
 
 	changedMu sync.Mutex
 	changed   chan struct{} // closed and replaced at each commit
@@ -190,7 +191,7 @@ func (a *Authority) ClockBehind(at time.Time) bool {
 	return newest != 0 && at.Unix() < newest-int64(access.Leeway/time.Second)
 }
 
-// Ready says what is not usable, by name: "store", "keys", "clock". It is empty when all is well.
+// Ready says what is not usable, by name: "store", "keys", "clock", "ledger". It is empty when all is well.
 func (a *Authority) Ready(ctx context.Context, at time.Time) map[string]string {
 	failed := map[string]string{}
 	if _, err := a.store.Heads(ctx); err != nil {
@@ -198,6 +199,9 @@ func (a *Authority) Ready(ctx context.Context, at time.Time) map[string]string {
 	}
 	if a.ClockBehind(at) {
 		failed["clock"] = "the clock is behind the newest record: set it right, or start with --accept-clock"
+	}
+	if damage := a.damage.Load(); damage != nil {
+		failed["ledger"] = *damage
 	}
 	if a.cluster.Load() != nil && a.CanIssue(at) != nil {
 		failed["keys"] = "there is no key to sign tokens with"

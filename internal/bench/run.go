@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+)
+
+const defaultRound = 2 * time.Second
+
+// options of a run.
+type options struct {
+	role        string
+	dir         string
+	credentials int
+	connections int
+	rounds      int
+	round       time.Duration
+}
+
+// run is a server where a parent has started this process as one, else the whole measurement.
+func run(ctx context.Context, o options) error {
+	switch o.role {
+	case "bare":
+		return serveBare()
+	case "authority":
+		return serveAuthority(ctx, o.dir)
+	}
+	dir, err := os.MkdirTemp("", "keyturn-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // only figures were in it
+	fmt.Printf("%-58s %10s %10s\n", "what", "budget", "measured")
+	for _, measure := range []func(context.Context, options, string) error{writes, checks, tokens} {
+		if err := measure(ctx, o, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// report prints one line of the table.
+func report(what, budget, measured string) {
+	fmt.Printf("%-58s %10s %10s\n", what, budget, measured)
+}
