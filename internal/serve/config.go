@@ -1,0 +1,101 @@
+// Package serve runs an authority as one process over one data directory: it opens the keys and the store, listens, keeps
+// house every minute, and stops without cutting a request off. Import and Recover work on the directory while nobody
+// serves it.
+//
+// It decides nothing that a client asks for: that is authority and access, and httpapi speaks HTTP. It writes log lines,
+// one for each request, and never a secret, a token, a query string or a body into them. Its errors are for people: they
+// name the file or setting, and what to do.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+)
+
+// Config is what a Server is told. DataDir and Listen are required; the zero value of all else works on loopback.
+type Config struct {
+	DataDir string // made with mode 0700 where it is missing
+	Listen  string // HOST:PORT (port 0: any free one) or unix:PATH
+
+	Issuer         string    // the issuer URL that bootstrap fixes; "": the URL at which it was called
+	VendorKeys     []jwk.Key // whose licenses are accepted; none: the authority is its own vendor
+	LicenseID      id.ID     // the one license that is accepted; "": any
+	BootstrapToken string    // what bootstrap has to show; "": nothing
+	TokenAlg       string    // ES256, EdDSA or RS256; "": ES256
+	PeerIssuer     bool      // put the peer's id into the tokens' "iss"
+	AcceptClock    bool      // go on although the clock is behind the newest record
+	SignAtOnce     bool      // sign with a new token key before verifiers can have seen it
+
+	TLSCert, TLSKey string         // PEM files, read again when they change
+	InsecureHTTP    bool           // plain HTTP off loopback: a proxy in front speaks TLS
+	TrustedProxies  []netip.Prefix // whose X-Forwarded-For, -Proto and -Host count
+	MetricsOpen     bool           // serve /metrics to other hosts too, not to this one only
+
+	Version string           // of the build
+	Log     zerolog.Logger   // the zero value writes nothing
+	Now     func() time.Time // nil: time.Now
+}
+
+// check refuses settings that contradict each other, and says where to listen.
+func (c Config) check(ctx context.Context) (place, error) {
+	if c.DataDir == "" {
+		return place{}, errors.New("a data directory is needed: name one with --data-dir")
+	}
+	if c.Issuer != "" {
+		if err := authority.CheckIssuer(c.Issuer); err != nil {
+			return place{}, err
+		}
+	}
+	switch c.TokenAlg {
+	case "", "ES256", "EdDSA", "RS256":
+	default:
+		return place{}, fmt.Errorf("token algorithm %.16q: want ES256, EdDSA or RS256", c.TokenAlg)
+	}
+	p, err := parsePlace(ctx, c.Listen)
+	if err != nil {
+		return place{}, err
+	}
+	return p, c.checkTransport(p)
+}
+
+// checkTransport makes sure that secrets do not cross a network in the open by accident.
+func (c Config) checkTransport(p place) error {
+	secure := c.TLSCert != ""
+	switch {
+	case secure != (c.TLSKey != ""):
+		return errors.New("TLS takes a certificate and its key: give both --tls-cert and --tls-key")
+	case secure && c.InsecureHTTP:
+		return errors.New("--insecure-http contradicts --tls-cert: give one of them")
+	case !secure && !c.InsecureHTTP && !p.private:
+		return fmt.Errorf("%s can be reached by other hosts, and secrets would travel unencrypted: give --tls-cert and --tls-key, "+
+			"or listen on loopback, or say --insecure-http where a proxy in front speaks TLS", c.Listen)
+	}
+	return nil
+}
+
+// scheme is that of the server's URL.
+func (c Config) scheme() string {
+	if c.TLSCert != "" {
+		return "https"
+	}
+	return "http"
+}
+
+// options are the settings that the authority takes. Where other hosts' calls look like this host's, because a proxy makes
+// them, nothing is private.
+func (c Config) options(p place) authority.Options {
+	return authority.Options{
+		Issuer: c.Issuer, VendorKeys: c.VendorKeys, LicenseID: c.LicenseID, BootstrapToken: c.BootstrapToken,
+		Private: p.private && len(c.TrustedProxies) == 0, TokenAlg: c.TokenAlg, PeerIssuer: c.PeerIssuer,
+		SignAtOnce: c.SignAtOnce, AcceptClock: c.AcceptClock, SoleWriter: true,
+	}
+}
