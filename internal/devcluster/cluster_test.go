@@ -1,0 +1,132 @@
+package devcluster_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/keyturn/keyturn/internal/devcluster"
+	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/jwk"
+)
+
+func start(t *testing.T, o devcluster.Options) *devcluster.Cluster {
+	t.Helper()
+	c, err := devcluster.Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func client(t *testing.T, c *devcluster.Cluster) *httpapi.Client {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	client, err := httpapi.NewClient(c.URL(), httpapi.ClientOptions{Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+func token(t *testing.T, c *devcluster.Cluster) string {
+	t.Helper()
+	got, _, err := client(t, c).Token(t.Context(), httpapi.TokenParams{ClientID: c.ClientID(), ClientSecret: c.Secret().Reveal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.AccessToken
+}
+
+func identity(t *testing.T, c *devcluster.Cluster) (who httpapi.Identity) {
+	t.Helper()
+	a, err := client(t, c).Call(t.Context(), httpapi.Request{Path: "/v1/cluster/identity"})
+	if err == nil {
+		err = a.Decode(&who)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return who
+}
+
+func TestStart_BootstrapsFromASignedLicense(t *testing.T) {
+	t.Parallel()
+	c := start(t, devcluster.Options{})
+	l, err := c.License()
+	if err == nil {
+		err = l.Verify([]jwk.Key{c.Vendor()})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := identity(t, c).LicenseID; got != l.LicenseID.String() {
+		t.Errorf("the cluster runs under license %s, want %s", got, l.LicenseID)
+	}
+	token(t, c)
+}
+
+func TestClose_RemovesATemporaryDirectory(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	c, err := devcluster.Start(t.Context(), devcluster.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(os.TempDir()); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("closing again: %v", err)
+	}
+}
+
+func TestStart_ASecondStartIsTheSameCluster(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "dev")
+	first := start(t, devcluster.Options{Dir: dir})
+	before := identity(t, first)
+	old := token(t, first)
+	config, err := os.ReadFile(first.ConfigFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, devcluster.Options{Dir: dir})
+	if after := identity(t, second); after.ClusterID != before.ClusterID || after.Issuer != second.URL() {
+		t.Errorf("first %s at %s, then %s at %s", before.ClusterID, first.URL(), after.ClusterID, second.URL())
+	}
+	if _, err := client(t, second).Call(t.Context(), httpapi.Request{Path: "/v1/credentials", Bearer: old}); err != nil {
+		t.Errorf("a token of the first run: %v", err)
+	}
+	token(t, second)
+	if again, err := os.ReadFile(second.ConfigFile()); err != nil || string(again) != string(config) {
+		t.Errorf("the config changed from %s to %s, %v", config, again, err)
+	}
+}
+
+func TestRestart_KeepsAddressAndTokens(t *testing.T) {
+	t.Parallel()
+	c := start(t, devcluster.Options{})
+	url, old := c.URL(), token(t, c)
+	if err := c.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c.URL() != url {
+		t.Errorf("before %s, after %s", url, c.URL())
+	}
+	if _, err := client(t, c).Call(t.Context(), httpapi.Request{Path: "/v1/credentials", Bearer: old}); err != nil {
+		t.Errorf("a token from before the restart: %v", err)
+	}
+}
