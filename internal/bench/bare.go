@@ -40,11 +40,24 @@ func serveBare() error {
 	}))
 }
 
-func bareClaims(client string, jti []byte) jwt.MapClaims {
-	now := time.Now().Unix()
-	return jwt.MapClaims{
-		"iss": "http://127.0.0.1:8080", "sub": client, "client_id": client, "ver": 1, "aud": "http://127.0.0.1:8080",
-		"exp": now + 3600, "iat": now, "jti": fmt.Sprintf("%x", jti), "scope": "peers.read",
-		"cluster_id": "clu_01m810q42gffj9d47sesvppd8e", "peer_id": "peer_01m810q42gfs3t0ksf32mv1wmt",
+// claims are those of an access token, as a program without keyturn would write them down.
+type claims struct {
+	jwt.RegisteredClaims
+	ClientID  string `json:"client_id"`
+	Version   int    `json:"ver"`
+	Scope     string `json:"scope"`
+	ClusterID string `json:"cluster_id"`
+	PeerID    string `json:"peer_id"`
+}
+
+func bareClaims(client string, jti []byte) claims {
+	now := time.Now()
+	return claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer: "http://127.0.0.1:8080", Subject: client, Audience: jwt.ClaimStrings{"http://127.0.0.1:8080"},
+			ExpiresAt: jwt.NewNumericDate(now.Add(time.Hour)), IssuedAt: jwt.NewNumericDate(now), ID: fmt.Sprintf("%x", jti),
+		},
+		ClientID: client, Version: 1, Scope: "peers.read",
+		ClusterID: "clu_01m810q42gffj9d47sesvppd8e", PeerID: "peer_01m810q42gfs3t0ksf32mv1wmt",
 	}
 }
