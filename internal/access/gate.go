@@ -26,7 +26,7 @@ type Gate struct {
 // Options of a Gate. Without Signer it issues nothing; without Claim it accepts no client assertion.
 type Options struct {
 	// Signer returns the key that signs tokens at instant at, and the peer that it belongs to.
-	Signer func(at time.Time) (*token.Signer, id.ID, error)
+	Signer func(ctx context.Context, at time.Time) (*token.Signer, id.ID, error)
 	// Claim takes a key once until it expires; false when it is taken already.
 	Claim func(ctx context.Context, key string, at, until time.Time) (bool, error)
 	// ClockBehind reports whether the clock is known to be wrong at instant at: then no superseded secret is accepted.

@@ -49,7 +49,7 @@ func (g *Gate) Issue(ctx context.Context, at time.Time, c Client, r TokenRequest
 	if err != nil {
 		return Token{}, err
 	}
-	signer, peer, err := g.signer(at)
+	signer, peer, err := g.signer(ctx, at)
 	if err != nil {
 		return Token{}, err
 	}
@@ -125,16 +125,16 @@ func (r TokenRequest) audience(issuer string) (string, error) {
 }
 
 // CanIssue reports whether there is a key to sign with.
-func (g *Gate) CanIssue(at time.Time) error {
-	_, _, err := g.signer(at)
+func (g *Gate) CanIssue(ctx context.Context, at time.Time) error {
+	_, _, err := g.signer(ctx, at)
 	return err
 }
 
-func (g *Gate) signer(at time.Time) (*token.Signer, id.ID, error) {
+func (g *Gate) signer(ctx context.Context, at time.Time) (*token.Signer, id.ID, error) {
 	if g.o.Signer == nil {
 		return nil, "", fmt.Errorf("%w: there is no key to sign tokens with", ErrUnavailable)
 	}
-	return g.o.Signer(at)
+	return g.o.Signer(ctx, at)
 }
 
 // newTokenID makes a jti of 128 random bits.

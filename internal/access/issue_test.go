@@ -186,14 +186,14 @@ func TestIssue_WithoutAKey(t *testing.T) {
 	w := newWorld(t)
 	c := w.clientOf(sharedI, 3)
 	gate := access.NewGate(w, access.Options{})
-	if _, err := gate.Issue(context.Background(), now, c, access.TokenRequest{}); !errors.Is(err, access.ErrUnavailable) || gate.CanIssue(now) == nil {
-		t.Errorf("= %v, %v", err, gate.CanIssue(now))
+	if _, err := gate.Issue(context.Background(), now, c, access.TokenRequest{}); !errors.Is(err, access.ErrUnavailable) || gate.CanIssue(t.Context(), now) == nil {
+		t.Errorf("= %v, %v", err, gate.CanIssue(t.Context(), now))
 	}
-	failing := access.NewGate(w, access.Options{Signer: func(time.Time) (*token.Signer, id.ID, error) { return nil, "", errBroken }})
-	if _, err := failing.Issue(context.Background(), now, c, access.TokenRequest{}); !errors.Is(err, errBroken) || !errors.Is(failing.CanIssue(now), errBroken) {
+	failing := access.NewGate(w, access.Options{Signer: func(context.Context, time.Time) (*token.Signer, id.ID, error) { return nil, "", errBroken }})
+	if _, err := failing.Issue(context.Background(), now, c, access.TokenRequest{}); !errors.Is(err, errBroken) || !errors.Is(failing.CanIssue(t.Context(), now), errBroken) {
 		t.Errorf("= %v", err)
 	}
-	if w.CanIssue(now) != nil {
+	if w.CanIssue(t.Context(), now) != nil {
 		t.Error("with a key it says that it cannot issue")
 	}
 	w.ledger = nil

@@ -134,7 +134,9 @@ func (w *world) Credential(_ context.Context, _ time.Time, name id.ID) (*credent
 	return nil, fmt.Errorf("look for %s: %w", name, access.ErrUnknown)
 }
 
-func (w *world) sign(time.Time) (*token.Signer, id.ID, error) { return w.signer, peer, nil }
+func (w *world) sign(context.Context, time.Time) (*token.Signer, id.ID, error) {
+	return w.signer, peer, nil
+}
 
 func (w *world) claim(_ context.Context, key string, at, until time.Time) (bool, error) {
 	if end, held := w.claimed[key]; held && at.Before(end) {

@@ -12,20 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
-	"github.com/keyturn/keyturn/internal/token"
 )
-
-// Custody holds the private keys of an authority.
-type Custody interface {
-	// Ledger signs records.
-	Ledger() ledger.Signer
-	// Anchor is the key that founded the cluster: trust in all others comes from it.
-	Anchor() jwk.Key
-	// Tokens returns the token keys at hand, the oldest first.
-	Tokens() []*token.Signer
-	// NewToken makes a token key for alg (ES256, EdDSA or RS256) and has it on durable media before it returns.
-	NewToken(alg string) (*token.Signer, error)
-}
 
 // Options of an Authority. The zero value is an authority that is its own vendor and lets nobody bootstrap.
 type Options struct {
@@ -39,7 +26,7 @@ type Options struct {
 	PeerIssuer     bool      // put the peer's id into "iss"
 	SignAtOnce     bool      // sign with a new token key before verifiers can have seen it
 	AcceptClock    bool      // go on although the clock is behind the ledger
-	SoleWriter     bool      // nobody else writes to the store: what was read can be remembered
+	SoleWriter     bool      // nobody else writes to the store: what was read can be remembered; else see Refresh
 }
 
 // Authority is the authority of one region over a Store. It may be used from many goroutines.
@@ -50,8 +37,10 @@ type Authority struct {
 	o       Options
 
 	verifier *ledger.Verifier
+	anchored atomic.Bool // the verifier trusts the founding key
 	cluster  atomic.Pointer[access.Cluster]
 	outdated atomic.Bool           // cluster has to be read again
+	looked   atomic.Int64          // when Refresh read the cluster last, seconds since 1970
 	self     atomic.Pointer[id.ID] // this authority's peer id
 	shared   atomic.Pointer[id.ID]
 	newest   atomic.Int64 // the instant of the newest record, seconds since 1970
@@ -64,7 +53,7 @@ type Authority struct {
 }
 
 // Open returns an authority over a store, which may be empty. It returns an error where the ledger in the store was not
-// founded by the custody's anchor, or does not trust its ledger key.
+// founded by the custody's anchor, or does not trust the ledger key that the custody has.
 func Open(ctx context.Context, store Store, custody Custody, o Options) (*Authority, error) {
 	if o.Region == "" {
 		o.Region = "local"
@@ -74,7 +63,7 @@ func Open(ctx context.Context, store Store, custody Custody, o Options) (*Author
 	}
 	a := &Authority{
 		store: store, custody: custody, o: o, changed: make(chan struct{}),
-		verifier: ledger.NewVerifier(custody.Anchor()),
+		verifier: ledger.NewVerifier(),
 	}
 	if o.SoleWriter {
 		a.known = newMemory()
@@ -141,13 +130,16 @@ func (a *Authority) loadCluster(ctx context.Context) error {
 	for i, e := range entries {
 		data[i] = e.Data
 	}
+	if err := a.anchor(ctx, data); err != nil {
+		return err
+	}
 	records, _ := a.verifier.Trust(data)
 	c := ledger.JoinCluster(records)
 	if c == nil {
 		return errors.New("this ledger was not founded by the key in ledger.key: restore the ledger.key that belongs to it")
 	}
-	if signer := a.custody.Ledger(); !a.verifier.Trusts(signer.KeyID()) {
-		return fmt.Errorf("the ledger of %s does not trust this ledger key yet: vouch for %s first", c.ID, signer.KeyID())
+	if own := a.custody.LedgerKey(); !own.IsZero() && !a.verifier.Trusts(own.ID()) {
+		return fmt.Errorf("the ledger of %s does not trust this ledger key yet: vouch for %s first", c.ID, own.ID())
 	}
 	a.setCluster(c)
 	return nil
@@ -203,7 +195,7 @@ func (a *Authority) Ready(ctx context.Context, at time.Time) map[string]string {
 	if damage := a.damage.Load(); damage != nil {
 		failed["ledger"] = *damage
 	}
-	if a.cluster.Load() != nil && a.CanIssue(at) != nil {
+	if a.cluster.Load() != nil && a.CanIssue(ctx, at) != nil {
 		failed["keys"] = "there is no key to sign tokens with"
 	}
 	return failed

@@ -13,7 +13,6 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/ledger"
 	"github.com/keyturn/keyturn/internal/license"
-	"github.com/keyturn/keyturn/internal/token"
 )
 
 // BootstrapRequest founds a cluster.
@@ -51,15 +50,19 @@ func (a *Authority) Bootstrap(ctx context.Context, o Origin, r BootstrapRequest,
 	if err := CheckIssuer(issuer); err != nil {
 		return Bootstrapped{}, err
 	}
-	l, err := a.foundingLicense(o.At, r.License)
+	l, err := a.foundingLicense(ctx, o.At, r.License)
 	if err != nil {
 		return Bootstrapped{}, err
 	}
-	key, err := a.tokenKey()
+	key, err := a.tokenKey(ctx)
 	if err != nil {
 		return Bootstrapped{}, err
 	}
-	f := founding{a: a, license: l, issuer: issuer, key: key}
+	first, err := a.custody.Found(ctx)
+	if err != nil {
+		return Bootstrapped{}, hidden("make the ledger key", err)
+	}
+	f := founding{a: a, license: l, issuer: issuer, key: key, first: first}
 	var done Bootstrapped
 	err = a.commit(ctx, o, change{
 		touches: once.touching("bootstrap"),
@@ -108,17 +111,17 @@ func CheckIssuer(issuer string) error {
 	return nil
 }
 
-func (a *Authority) foundingLicense(at time.Time, text []byte) (license.License, error) {
+func (a *Authority) foundingLicense(ctx context.Context, at time.Time, text []byte) (license.License, error) {
 	if len(a.o.VendorKeys) == 0 {
 		if len(text) > 0 {
 			return license.License{}, fmt.Errorf("%w: this authority is its own vendor: send {} instead of a license", ErrLicense)
 		}
-		return a.ownLicense(at)
+		return a.ownLicense(ctx, at)
 	}
 	if len(text) == 0 {
 		return license.License{}, fmt.Errorf("%w: send the license file of your vendor", ErrLicense)
 	}
-	return a.checkLicense(at, text)
+	return a.checkLicense(ctx, at, text)
 }
 
 // founding is what a bootstrap will write.
@@ -126,7 +129,8 @@ type founding struct {
 	a       *Authority
 	license license.License
 	issuer  string
-	key     *token.Signer
+	key     NewKey   // the first token key
+	first   Founding // the ledger key
 }
 
 func (f founding) draft(d *draft) (Bootstrapped, error) {
@@ -138,12 +142,14 @@ func (f founding) draft(d *draft) (Bootstrapped, error) {
 	d.founding = cluster
 	d.add(fact{
 		kind: ledger.KindCluster, subject: cluster, lists: []string{listClusters},
-		body: ledger.ClusterBody{Issuer: f.issuer, Home: f.a.o.Region, LedgerKey: f.a.custody.Ledger().Key()},
+		body: ledger.ClusterBody{
+			Issuer: f.issuer, Home: f.a.o.Region, LedgerKey: f.first.Signer.Key(), Sealed: f.first.Sealed, Anchor: f.first.Anchor,
+		},
 	})
 	d.add(fact{kind: ledger.KindLicense, subject: cluster, body: ledger.LicenseBody{License: text}})
 	d.add(fact{
 		kind: ledger.KindKey, subject: cluster,
-		body: ledger.KeyBody{Use: ledger.UseToken, Key: f.key.Key(), PeerID: peer},
+		body: ledger.KeyBody{Use: ledger.UseToken, Key: f.key.Key, PeerID: peer, Sealed: f.key.Sealed},
 	})
 	d.add(fact{
 		kind: ledger.KindPeer, subject: peer, lists: []string{listPeers},

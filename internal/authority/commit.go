@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -155,7 +156,7 @@ func (a *Authority) write(ctx context.Context, batch []*pending) {
 		if len(batch) == 0 {
 			return
 		}
-		b, err := a.seal(head, batch)
+		b, err := a.seal(ctx, head, batch)
 		if err != nil {
 			finish(batch, err)
 			return
@@ -191,6 +192,9 @@ func (a *Authority) head(ctx context.Context) (Head, error) {
 
 // decide runs each change on fresh state and answers those that end here: refused, or with nothing to write.
 func (a *Authority) decide(ctx context.Context, batch []*pending) []*pending {
+	if c := a.cluster.Load(); c != nil && !a.o.SoleWriter && touched(batch, c.ID.String()) {
+		a.outdated.Store(true) // another writer may have changed the cluster's records meanwhile
+	}
 	var going []*pending
 	for _, p := range batch {
 		p.draft = draft{Origin: p.draft.Origin}
@@ -203,6 +207,10 @@ func (a *Authority) decide(ctx context.Context, batch []*pending) []*pending {
 	return going
 }
 
+func touched(batch []*pending, subject string) bool {
+	return slices.ContainsFunc(batch, func(p *pending) bool { return slices.Contains(p.change.touches, subject) })
+}
+
 func finish(batch []*pending, err error) {
 	for _, p := range batch {
 		p.done <- err
@@ -210,11 +218,15 @@ func finish(batch []*pending, err error) {
 }
 
 // seal numbers and signs the batch's records.
-func (a *Authority) seal(head Head, batch []*pending) (Batch, error) {
+func (a *Authority) seal(ctx context.Context, head Head, batch []*pending) (Batch, error) {
+	signer, err := a.ledgerKey(ctx)
+	if err != nil {
+		return Batch{}, err
+	}
 	b := Batch{Region: a.o.Region, After: head}
 	for _, p := range batch {
 		for _, f := range p.draft.facts {
-			e, err := a.entry(head, &p.draft, f)
+			e, err := a.entry(signer, head, &p.draft, f)
 			if err != nil {
 				return Batch{}, err
 			}
@@ -228,12 +240,12 @@ func (a *Authority) seal(head Head, batch []*pending) (Batch, error) {
 	return b, nil
 }
 
-func (a *Authority) entry(head Head, d *draft, f fact) (Entry, error) {
+func (a *Authority) entry(signer ledger.Signer, head Head, d *draft, f fact) (Entry, error) {
 	cluster := d.founding
 	if c := a.cluster.Load(); c != nil {
 		cluster = c.ID
 	}
-	data, err := a.custody.Ledger().Sign(ledger.Record{
+	data, err := signer.Sign(ledger.Record{
 		Cluster: cluster, Region: a.o.Region, Seq: head.Seq + 1, Prev: ledger.PrevOf(head.Sum), At: d.At,
 		Kind: f.kind, Subject: f.subject, Actor: d.Actor, ActorVersion: d.Version,
 		RequestID: d.RequestID, Reason: d.Reason, Source: d.Source,

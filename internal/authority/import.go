@@ -43,6 +43,28 @@ type Imported struct {
 // store. next returns io.EOF at the end. Nothing is written before all of it has been checked. It returns ErrNotEmpty,
 // ErrNotVouched, or an error of package ledger that says which record does not fit.
 func Import(ctx context.Context, store Store, key jwk.Key, next func() (Line, error)) (Imported, error) {
+	return load(ctx, store, next, func(context.Context, *importer) (jwk.Key, error) { return key, nil })
+}
+
+// ImportSealed is Import for a custody that keeps its keys in the ledger: the ledger has to carry one that the custody can
+// open, and the custody's word that the key which founded this cluster did so. After ErrNotVouched, Imported.Anchor is the
+// key that founded it.
+func ImportSealed(ctx context.Context, store Store, custody Custody, next func() (Line, error)) (Imported, error) {
+	return load(ctx, store, next, func(ctx context.Context, im *importer) (jwk.Key, error) {
+		anchor, err := custody.Anchor(ctx, []jwk.Key{im.report.Anchor}, im.words)
+		if err != nil || !anchor.Equal(im.report.Anchor) {
+			return jwk.Key{}, errors.Join(ErrNotVouched, err)
+		}
+		s, err := custody.Ledger(ctx, ledger.Join(im.records).Cluster)
+		if err != nil {
+			return jwk.Key{}, errors.Join(ErrNotVouched, err)
+		}
+		return s.Key(), nil
+	})
+}
+
+// load imports for the ledger key that own names once the export has been read.
+func load(ctx context.Context, store Store, next func() (Line, error), own func(context.Context, *importer) (jwk.Key, error)) (Imported, error) {
 	if heads, err := store.Heads(ctx); err != nil || len(heads) > 0 {
 		return Imported{}, errors.Join(err, ErrNotEmpty)
 	}
@@ -50,8 +72,12 @@ func Import(ctx context.Context, store Store, key jwk.Key, next func() (Line, er
 	if err := im.readAll(next); err != nil {
 		return Imported{}, err
 	}
+	key, err := own(ctx, &im)
+	if err != nil {
+		return im.report, err
+	}
 	if err := im.check(key); err != nil {
-		return Imported{}, err
+		return im.report, err
 	}
 	im.date()
 	return im.report, im.write(ctx, store)
@@ -66,6 +92,7 @@ type importer struct {
 	ledgers map[string][]Entry
 	hashes  map[place][]byte
 	records []*ledger.Record
+	words   [][]byte // of custodies, on who founded the cluster
 	report  Imported
 }
 
@@ -99,6 +126,7 @@ func (im *importer) open(data [][]byte) error {
 		return err
 	}
 	im.report.Anchor = anchor
+	_, im.words = ledger.Founders(data)
 	records, refused := ledger.NewVerifier(anchor).Trust(data)
 	if refused > 0 {
 		return fmt.Errorf("%w: %d records", ledger.ErrSignature, refused)

@@ -3,11 +3,12 @@ package authority
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
 	"github.com/keyturn/keyturn/internal/token"
 )
@@ -15,43 +16,49 @@ import (
 // announced is how long a token key is published before it signs: verifiers cache key sets.
 const announced = 15 * time.Minute
 
-// signer chooses the key that signs tokens at instant at: the newest that verifiers have had time to fetch. Where there is
-// none yet (after bootstrap, after an import) the oldest signs at once.
-func (a *Authority) signer(at time.Time) (*token.Signer, id.ID, error) {
-	c := a.cluster.Load()
-	if c == nil {
-		return nil, "", access.ErrNotBootstrapped
+// signer implements access.Options.Signer.
+func (a *Authority) signer(ctx context.Context, at time.Time) (*token.Signer, id.ID, error) {
+	c, err := a.Cluster(ctx)
+	if err != nil {
+		return nil, "", err
 	}
-	var chosen, oldest *token.Signer
-	for _, s := range a.custody.Tokens() {
-		published, ok := a.inUse(c, s)
-		if !ok {
-			continue
-		}
-		if oldest == nil {
-			oldest = s
-		}
-		if a.o.SignAtOnce || !at.Before(published.Add(announced)) {
-			chosen = s
-		}
-	}
-	if chosen == nil {
-		chosen = oldest
-	}
-	if chosen == nil {
-		return nil, "", fmt.Errorf("%w: no published key to sign tokens with", access.ErrUnavailable)
-	}
-	return chosen, a.Self(), nil
+	s, _, err := a.signing(ctx, c, at)
+	return s, a.Self(), err
 }
 
-// inUse reports whether a key of ours is published and not retired, and since when.
-func (a *Authority) inUse(c *access.Cluster, s *token.Signer) (time.Time, bool) {
-	for _, k := range c.Keys {
-		if k.PeerID == a.Self() && k.Key.ID() == s.Key().ID() {
-			return k.PublishedAt, k.RetiredAt.IsZero()
+// signing chooses the key that signs tokens at instant at: the newest that verifiers have had time to fetch. Where there is
+// none yet (after bootstrap, after an import) the oldest signs at once. Only the chosen one is opened.
+func (a *Authority) signing(ctx context.Context, c *access.Cluster, at time.Time) (*token.Signer, ledger.Key, error) {
+	var known, fresh []ledger.Key
+	for _, k := range a.ownKeys(c) {
+		if a.o.SignAtOnce || !at.Before(k.PublishedAt.Add(announced)) {
+			known = append([]ledger.Key{k}, known...)
+		} else {
+			fresh = append(fresh, k)
 		}
 	}
-	return time.Time{}, false
+	why := errors.New("no published key to sign tokens with")
+	for _, k := range append(known, fresh...) {
+		s, err := a.custody.Token(ctx, c.Cluster, k.Key.ID())
+		if err == nil {
+			return s, k, nil
+		}
+		if !errors.Is(err, ErrNoKey) {
+			why = err
+		}
+	}
+	return nil, ledger.Key{}, hidden("sign a token", why)
+}
+
+// ownKeys are the token keys of this authority that are in use, the oldest first.
+func (a *Authority) ownKeys(c *access.Cluster) []ledger.Key {
+	var own []ledger.Key
+	for _, k := range c.Keys {
+		if k.PeerID == a.Self() && k.RetiredAt.IsZero() {
+			own = append(own, k)
+		}
+	}
+	return own
 }
 
 // EnsureKeys publishes a token key of the configured algorithm where there is none. Before bootstrap it does nothing.
@@ -63,47 +70,84 @@ func (a *Authority) EnsureKeys(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range a.custody.Tokens() {
-		if _, ok := a.inUse(c, s); ok && s.Key().Alg() == a.o.TokenAlg {
-			return nil
+	for _, k := range a.ownKeys(c) {
+		if k.Key.Alg() != a.o.TokenAlg {
+			continue
+		}
+		if _, err := a.custody.Token(ctx, c.Cluster, k.Key.ID()); !errors.Is(err, ErrNoKey) {
+			return hidden("look after the token keys", err)
 		}
 	}
-	s, err := a.tokenKey()
+	seen := len(c.Keys)
+	_, err = a.publishKey(ctx, Origin{At: at, Reason: "token keys of " + a.o.TokenAlg}, func(now *access.Cluster) bool {
+		return len(now.Keys) == seen // else another writer had the same idea: the next round looks again
+	})
+	return err
+}
+
+// PublishedKey is a token key that was just published.
+type PublishedKey struct {
+	Key         jwk.Key
+	PublishedAt time.Time
+	SignsAt     time.Time // from then on tokens are signed with it: verifiers have had time to fetch it
+}
+
+// RotateTokenKey publishes a new token key. It signs once verifiers have had time to fetch it; the one before is retired
+// when its last token is dead (RetireKeys). It returns access.ErrForbidden without admin, or ErrUnavailable.
+func (a *Authority) RotateTokenKey(ctx context.Context, caller access.Caller, o Origin) (PublishedKey, error) {
+	if err := caller.Require(credential.Admin); err != nil {
+		return PublishedKey{}, err
+	}
+	key, err := a.publishKey(ctx, o, func(*access.Cluster) bool { return true })
+	p := PublishedKey{Key: key, PublishedAt: o.At, SignsAt: o.At.Add(announced)}
+	if a.o.SignAtOnce {
+		p.SignsAt = o.At
+	}
+	return p, err
+}
+
+// publishKey makes a token key and puts it into the key set, if that is still needed when it is written.
+func (a *Authority) publishKey(ctx context.Context, o Origin, needed func(*access.Cluster) bool) (jwk.Key, error) {
+	c, err := a.Cluster(ctx)
 	if err != nil {
-		return err
+		return jwk.Key{}, err
+	}
+	made, err := a.tokenKey(ctx)
+	if err != nil {
+		return jwk.Key{}, err
 	}
 	self := a.Self()
 	if self == "" {
-		self = id.New(id.Peer, at)
+		self = id.New(id.Peer, o.At)
 	}
-	err = a.commit(ctx, Origin{At: at, Reason: "token keys of " + a.o.TokenAlg}, change{
+	err = a.commit(ctx, o, change{
 		touches: []string{c.ID.String()},
-		decide: func(_ context.Context, d *draft) error {
-			d.add(fact{kind: ledger.KindKey, subject: c.ID, body: ledger.KeyBody{Use: ledger.UseToken, Key: s.Key(), PeerID: self}})
+		decide: func(ctx context.Context, d *draft) error {
+			if now, err := a.Cluster(ctx); err != nil || !needed(now) {
+				return err
+			}
+			body := ledger.KeyBody{Use: ledger.UseToken, Key: made.Key, PeerID: self, Sealed: made.Sealed}
+			d.add(fact{kind: ledger.KindKey, subject: c.ID, body: body})
 			return nil
 		},
 	})
 	if err != nil {
-		return err
+		return jwk.Key{}, err
 	}
 	_, err = a.Cluster(ctx)
-	return err
+	return made.Key, err
 }
 
 // tokenKey returns a key of the configured algorithm that was made and never published, or makes one.
-func (a *Authority) tokenKey() (*token.Signer, error) {
+func (a *Authority) tokenKey(ctx context.Context) (NewKey, error) {
 	c := a.cluster.Load()
-	for _, s := range a.custody.Tokens() {
-		if s.Key().Alg() == a.o.TokenAlg && (c == nil || !published(c, s)) {
-			return s, nil
-		}
-	}
-	return a.custody.NewToken(a.o.TokenAlg)
+	made, err := a.custody.NewToken(ctx, a.o.TokenAlg, func(keyID string) bool { return c != nil && published(c, keyID) })
+	return made, hidden("make a token key", err)
 }
 
-func published(c *access.Cluster, s *token.Signer) bool {
+func published(c *access.Cluster, keyID string) bool {
 	for _, k := range c.Keys {
-		if k.Key.ID() == s.Key().ID() {
+		if k.Key.ID() == keyID {
 			return true
 		}
 	}
@@ -120,27 +164,35 @@ func (a *Authority) RetireKeys(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	signing, _, err := a.signer(at)
+	if len(a.ownKeys(c)) < 2 {
+		return nil
+	}
+	_, signing, err := a.signing(ctx, c, at)
 	if err != nil {
 		return err
 	}
-	since, _ := a.inUse(c, signing)
-	if at.Before(since.Add(announced + access.Lifetime + 2*access.Leeway)) {
+	if at.Before(signing.PublishedAt.Add(announced + access.Lifetime + 2*access.Leeway)) {
 		return nil
 	}
-	var old []string
-	for _, k := range c.Keys {
-		if k.PeerID == a.Self() && k.RetiredAt.IsZero() && k.PublishedAt.Before(since) {
-			old = append(old, k.Key.ID())
+	older := func(c *access.Cluster) (keyIDs []string) {
+		for _, k := range a.ownKeys(c) {
+			if k.PublishedAt.Before(signing.PublishedAt) {
+				keyIDs = append(keyIDs, k.Key.ID())
+			}
 		}
+		return keyIDs
 	}
-	if len(old) == 0 {
+	if len(older(c)) == 0 {
 		return nil
 	}
 	return a.commit(ctx, Origin{At: at, Reason: "a newer key signs"}, change{
 		touches: []string{c.ID.String()},
-		decide: func(_ context.Context, d *draft) error {
-			for _, keyID := range old {
+		decide: func(ctx context.Context, d *draft) error {
+			now, err := a.Cluster(ctx)
+			if err != nil {
+				return err
+			}
+			for _, keyID := range older(now) {
 				d.add(fact{kind: ledger.KindKeyRetired, subject: c.ID, body: ledger.KeyRetiredBody{KeyID: keyID}})
 			}
 			return nil

@@ -20,26 +20,38 @@ const (
 )
 
 // ownLicense is the license that an authority without vendor keys gives itself, signed with its ledger key.
-func (a *Authority) ownLicense(at time.Time) (license.License, error) {
-	return license.Issue(a.custody.Ledger().Crypto(), license.License{
+func (a *Authority) ownLicense(ctx context.Context, at time.Time) (license.License, error) {
+	signer, err := a.ledgerKey(ctx)
+	if err != nil {
+		return license.License{}, err
+	}
+	return license.Issue(signer.Crypto(), license.License{
 		LicenseID: id.New(id.License, at), CustomerID: id.New(id.Customer, at),
 		IssuedAt: at, ExpiresAt: at.Add(ownLicenseLife), MaxNodes: ownLicenseSize, MaxServices: ownLicenseSize,
 	})
 }
 
 // vendors are the keys whose licenses count here.
-func (a *Authority) vendors() []jwk.Key {
+func (a *Authority) vendors(ctx context.Context) ([]jwk.Key, error) {
 	if len(a.o.VendorKeys) > 0 {
-		return a.o.VendorKeys
+		return a.o.VendorKeys, nil
 	}
-	return []jwk.Key{a.custody.Ledger().Key()}
+	signer, err := a.ledgerKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []jwk.Key{signer.Key()}, nil
 }
 
 // checkLicense reads a license that could found or extend a cluster. It returns ErrLicense or ErrLicenseExpired.
-func (a *Authority) checkLicense(at time.Time, text []byte) (license.License, error) {
+func (a *Authority) checkLicense(ctx context.Context, at time.Time, text []byte) (license.License, error) {
+	vendors, err := a.vendors(ctx)
+	if err != nil {
+		return license.License{}, err
+	}
 	l, err := license.Parse(text)
 	if err == nil {
-		err = l.Verify(a.vendors())
+		err = l.Verify(vendors)
 	}
 	switch {
 	case err != nil:
@@ -70,7 +82,7 @@ func (a *Authority) ApplyLicense(ctx context.Context, o Origin, text []byte) (li
 	if err != nil {
 		return license.License{}, err
 	}
-	renewed, err := a.checkLicense(o.At, text)
+	renewed, err := a.checkLicense(ctx, o.At, text)
 	if err != nil {
 		return license.License{}, err
 	}

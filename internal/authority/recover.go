@@ -50,10 +50,16 @@ func draftNewShared(d *draft, old *credential.Credential) (Rotation, error) {
 // Vouch makes the ledger trust a further ledger key: that of a store that will take over. Vouching again changes nothing. It
 // returns access.ErrForbidden without admin, and ErrInput for a key that is not Ed25519.
 func (a *Authority) Vouch(ctx context.Context, caller access.Caller, o Origin, key jwk.Key) error {
+	return a.VouchSealed(ctx, caller, o, NewKey{Key: key}, nil)
+}
+
+// VouchSealed is Vouch for a store whose custody keeps its keys in the ledger: the record carries the sealed private half,
+// and that custody's sealed word on who founded the cluster.
+func (a *Authority) VouchSealed(ctx context.Context, caller access.Caller, o Origin, key NewKey, anchor []byte) error {
 	if err := caller.Require(credential.Admin); err != nil {
 		return err
 	}
-	if key.Alg() != "EdDSA" {
+	if key.Key.Alg() != "EdDSA" {
 		return fmt.Errorf("%w: a ledger key is an Ed25519 key", ErrInput)
 	}
 	c, err := a.Cluster(ctx)
@@ -63,8 +69,10 @@ func (a *Authority) Vouch(ctx context.Context, caller access.Caller, o Origin, k
 	return a.commit(ctx, o, change{
 		touches: []string{c.ID.String()},
 		decide: func(_ context.Context, d *draft) error {
-			if !a.verifier.Trusts(key.ID()) {
-				d.add(fact{kind: ledger.KindKey, subject: c.ID, body: ledger.KeyBody{Use: ledger.UseLedger, Key: key}})
+			if !a.verifier.Trusts(key.Key.ID()) {
+				d.add(fact{kind: ledger.KindKey, subject: c.ID, body: ledger.KeyBody{
+					Use: ledger.UseLedger, Key: key.Key, Sealed: key.Sealed, Anchor: anchor,
+				}})
 			}
 			return nil
 		},

@@ -27,6 +27,22 @@ func (a *Authority) Cluster(ctx context.Context) (*access.Cluster, error) {
 	return nil, access.ErrNotBootstrapped
 }
 
+// refreshEvery is how long an authority that is not the only writer relies on the cluster's records that it has read.
+const refreshEvery = time.Minute
+
+// Refresh reads the cluster's records again where they were read a minute before instant at, or where there was no cluster
+// yet. What can change meanwhile is announced longer before than that (token keys), or is decided on fresh records. Where the
+// store cannot be read, what was read before stands, and the next call tries again. An authority that is the only writer
+// needs no Refresh.
+func (a *Authority) Refresh(ctx context.Context, at time.Time) {
+	if a.cluster.Load() != nil && at.Unix() < a.looked.Load()+int64(refreshEvery/time.Second) {
+		return
+	}
+	if a.loadCluster(ctx) == nil {
+		a.looked.Store(at.Unix())
+	}
+}
+
 // Credential implements access.View: one strongly consistent read, or what is remembered of it.
 func (a *Authority) Credential(ctx context.Context, at time.Time, subject id.ID) (*credential.Credential, error) {
 	if a.known != nil {

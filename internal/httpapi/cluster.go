@@ -121,6 +121,9 @@ func (s *server) license(c *call) (answer, error) {
 	return answer{body: applied}, nil
 }
 
+// maxSealed is the longest sealed part of a ledger key, in bytes.
+const maxSealed = 4 << 10
+
 // vouch is POST /v1/ledger-keys.
 func (s *server) vouch(c *call) (answer, error) {
 	body, err := c.readBody("application/json")
@@ -141,12 +144,34 @@ func (s *server) vouch(c *call) (answer, error) {
 	if err := credential.CheckReason(w.Reason); err != nil {
 		return answer{}, err
 	}
-	if err := s.authority.Vouch(c.Context(), c.caller, c.origin(w.Reason), *key); err != nil {
+	var carried SealedKey
+	if err := json.Unmarshal(w.PublicKey, &carried); err != nil || len(carried.Sealed) > maxSealed || len(carried.Anchor) > maxSealed {
+		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "public_key: its sealed parts have to be base64, and short")
+	}
+	sealed := authority.NewKey{Key: *key, Sealed: carried.Sealed}
+	if err := s.authority.VouchSealed(c.Context(), c.caller, c.origin(w.Reason), sealed, carried.Anchor); err != nil {
 		return answer{}, err
 	}
 	return answer{status: http.StatusCreated, body: struct {
 		Keys []jwk.Key `json:"keys"`
 	}{[]jwk.Key{*key}}}, nil
+}
+
+// rotateKey is POST /v1/keys/rotate: a new key to sign tokens with.
+func (s *server) rotateKey(c *call) (answer, error) {
+	body, err := c.readBody("application/json")
+	if err != nil {
+		return answer{}, err
+	}
+	var w TokenKeyRequest
+	if err := decodeBody(body, &w); err != nil {
+		return answer{}, err
+	}
+	if err := credential.CheckReason(w.Reason); err != nil {
+		return answer{}, err
+	}
+	p, err := s.authority.RotateTokenKey(c.Context(), c.caller, c.origin(w.Reason))
+	return answer{status: http.StatusCreated, body: TokenKey{p.Key, Time{p.PublishedAt}, Time{p.SignsAt}}}, err
 }
 
 // audit is GET /v1/audit.

@@ -87,6 +87,7 @@ func (s *server) routes() map[string]methods {
 		"/v1/export":      {"GET": s.bearer(credential.Admin, s.export)},
 		"/v1/license":     {"PUT": s.bearer(credential.Admin, s.license)},
 		"/v1/ledger-keys": {"POST": s.bearer(credential.Admin, s.vouch)},
+		"/v1/keys/rotate": {"POST": s.bearer(credential.Admin, s.rotateKey)},
 	}
 }
 

@@ -219,6 +219,25 @@ type VouchRequest struct {
 	Reason    string          `json:"reason,omitempty"`
 }
 
+// SealedKey is what a JWK in a VouchRequest has beside the members of the key itself, where the store that will take over
+// keeps its ledger key sealed in the ledger. Both are base64 with padding.
+type SealedKey struct {
+	Sealed []byte `json:"keyturn:sealed,omitempty"` // the private half, for whoever may open it
+	Anchor []byte `json:"keyturn:anchor,omitempty"` // that custody's word on who founded the cluster
+}
+
+// TokenKeyRequest asks for a new token key.
+type TokenKeyRequest struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// TokenKey is a token key that was just published.
+type TokenKey struct {
+	Key         jwk.Key `json:"key"`
+	PublishedAt Time    `json:"published_at"`
+	SignsAt     Time    `json:"signs_at"` // verifiers have fetched it by then
+}
+
 // Health is the answer of the health endpoints.
 type Health struct {
 	Status string            `json:"status"`

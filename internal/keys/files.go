@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/disk"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
@@ -111,15 +113,24 @@ func Create(dir string) (*Files, error) {
 	return Open(dir)
 }
 
-// Ledger signs records.
-func (f *Files) Ledger() ledger.Signer { return f.signer }
+// LedgerKey is the public half of the ledger key.
+func (f *Files) LedgerKey() jwk.Key { return f.signer.Key() }
 
-// Anchor is the key that founded the cluster: the ledger key itself, unless the cluster came from another store.
-func (f *Files) Anchor() jwk.Key {
+// Ledger signs records, of whichever cluster.
+func (f *Files) Ledger(context.Context, *ledger.Cluster) (ledger.Signer, error) { return f.signer, nil }
+
+// Found returns the ledger key: it founds the cluster.
+func (f *Files) Found(context.Context) (authority.Founding, error) {
+	return authority.Founding{Signer: f.signer}, nil
+}
+
+// Anchor is the key that founded the cluster: the ledger key itself, unless the cluster came from another store. It stands
+// in the file, so what the ledger holds about founders does not matter.
+func (f *Files) Anchor(context.Context, []jwk.Key, [][]byte) (jwk.Key, error) {
 	if f.ledger.Anchor != nil {
-		return *f.ledger.Anchor
+		return *f.ledger.Anchor, nil
 	}
-	return f.signer.Key()
+	return f.signer.Key(), nil
 }
 
 // SetAnchor notes which key founded the cluster whose ledger was loaded into this directory.
@@ -128,39 +139,55 @@ func (f *Files) SetAnchor(key jwk.Key) error {
 	return f.write(LedgerFile, f.ledger)
 }
 
-// Tokens returns the keys at hand that sign tokens, the oldest first.
-func (f *Files) Tokens() []*token.Signer {
+// Token returns the token key with that thumbprint, or authority.ErrNoKey.
+func (f *Files) Token(_ context.Context, _ *ledger.Cluster, keyID string) (*token.Signer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]*token.Signer(nil), f.tokens...)
+	for _, s := range f.tokens {
+		if s.Key().ID() == keyID {
+			return s, nil
+		}
+	}
+	return nil, authority.ErrNoKey
 }
 
-// NewToken makes and keeps a token key for alg: ES256, EdDSA or RS256.
-func (f *Files) NewToken(alg string) (*token.Signer, error) {
-	private, err := generate(alg)
-	if err != nil {
-		return nil, err
-	}
-	s, err := token.NewSigner(private)
-	if err != nil {
-		return nil, err
-	}
+// NewToken makes and keeps a token key for alg (ES256, EdDSA or RS256), or returns one that was never published.
+func (f *Files) NewToken(_ context.Context, alg string, published func(keyID string) bool) (authority.NewKey, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, s := range f.tokens {
+		if s.Key().Alg() == alg && !published(s.Key().ID()) {
+			return authority.NewKey{Key: s.Key()}, nil
+		}
+	}
+	private, s, err := newTokenKey(alg)
+	if err != nil {
+		return authority.NewKey{}, err
+	}
 	var stored tokenFile
 	if err := f.read(TokenFile, &stored); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return authority.NewKey{}, err
+	}
+	stored.Keys = append(stored.Keys, private)
+	if err := f.write(TokenFile, stored); err != nil {
+		return authority.NewKey{}, err
+	}
+	f.tokens = append(f.tokens, s)
+	return authority.NewKey{Key: s.Key()}, nil
+}
+
+// newTokenKey makes a token key, and its private JWK.
+func newTokenKey(alg string) ([]byte, *token.Signer, error) {
+	private, err := generate(alg)
+	if err != nil {
+		return nil, nil, err
 	}
 	text, err := jwk.MarshalPrivate(private)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	stored.Keys = append(stored.Keys, text)
-	if err := f.write(TokenFile, stored); err != nil {
-		return nil, err
-	}
-	f.tokens = append(f.tokens, s)
-	return s, nil
+	s, err := token.NewSigner(private)
+	return text, s, err
 }
 
 func generate(alg string) (crypto.Signer, error) {

@@ -14,6 +14,8 @@ type ClusterBody struct {
 	Issuer    string  `json:"issuer"`
 	Home      string  `json:"home"`
 	LedgerKey jwk.Key `json:"ledger_key"`
+	Sealed    []byte  `json:"sealed,omitempty"` // the private half of LedgerKey, for whoever may open it
+	Anchor    []byte  `json:"anchor,omitempty"` // the custody's sealed word that LedgerKey founded the cluster
 }
 
 // LicenseBody carries the license as it was signed by its vendor.
@@ -40,6 +42,8 @@ type KeyBody struct {
 	Use    Use     `json:"use"`
 	Key    jwk.Key `json:"key"`
 	PeerID id.ID   `json:"peer_id,omitempty"` // who signs tokens with it
+	Sealed []byte  `json:"sealed,omitempty"`  // the private half of Key, for whoever may open it
+	Anchor []byte  `json:"anchor,omitempty"`  // beside a ledger key: its custody's sealed word which key founded the cluster
 }
 
 // KeyRetiredBody takes a token key out of the key set.

@@ -14,9 +14,10 @@ type Cluster struct {
 	Issuer     string
 	Home       string
 	CreatedAt  time.Time
-	License    json.RawMessage // the newest, as its vendor signed it; nil before there is one
-	Keys       []Key           // in the order in which they were published
-	LedgerKeys []jwk.Key       // the trusted ones, the first first
+	License    json.RawMessage   // the newest, as its vendor signed it; nil before there is one
+	Keys       []Key             // in the order in which they were published
+	LedgerKeys []jwk.Key         // the trusted ones, the first first
+	Sealed     map[string][]byte // private halves of ledger and token keys by thumbprint, where records carry them
 }
 
 // Key is a published token key.
@@ -35,7 +36,11 @@ func JoinCluster(records []*Record) *Cluster {
 	set := inOrder(records)
 	for _, r := range set {
 		if b, ok := r.body.(*ClusterBody); ok && c == nil {
-			c = &Cluster{ID: r.Subject, Issuer: b.Issuer, Home: b.Home, CreatedAt: r.At, LedgerKeys: []jwk.Key{b.LedgerKey}}
+			c = &Cluster{
+				ID: r.Subject, Issuer: b.Issuer, Home: b.Home, CreatedAt: r.At, LedgerKeys: []jwk.Key{b.LedgerKey},
+				Sealed: map[string][]byte{},
+			}
+			c.keep(b.LedgerKey, b.Sealed)
 		}
 	}
 	if c == nil {
@@ -69,6 +74,7 @@ func (c *Cluster) publish(r *Record, b *KeyBody) {
 			}
 		}
 		c.LedgerKeys = append(c.LedgerKeys, b.Key)
+		c.keep(b.Key, b.Sealed)
 	case UseToken:
 		for _, known := range c.Keys {
 			if known.Key.ID() == b.Key.ID() {
@@ -76,6 +82,13 @@ func (c *Cluster) publish(r *Record, b *KeyBody) {
 			}
 		}
 		c.Keys = append(c.Keys, Key{Key: b.Key, PeerID: b.PeerID, Region: r.Region, PublishedAt: r.At})
+		c.keep(b.Key, b.Sealed)
+	}
+}
+
+func (c *Cluster) keep(key jwk.Key, sealed []byte) {
+	if len(sealed) > 0 {
+		c.Sealed[key.ID()] = sealed
 	}
 }
 

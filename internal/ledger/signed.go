@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/keyturn/keyturn/internal/jwk"
 )
@@ -122,6 +123,32 @@ func (s Signed) FoundingKey() (jwk.Key, bool) {
 		return jwk.Key{}, false
 	}
 	return b.LedgerKey, true
+}
+
+// Founders reads the records of the cluster itself before anybody is trusted: the keys that each say of themselves that they
+// founded it, and the sealed words that custodies have put down about that. Anybody who can write to a store can add to
+// both: only the custody can tell which word is its own.
+func Founders(data [][]byte) (keys []jwk.Key, words [][]byte) {
+	for _, d := range data {
+		s, err := Decode(d)
+		if err != nil {
+			continue
+		}
+		if key, ok := s.FoundingKey(); ok {
+			keys = append(keys, key)
+		}
+		r, err := decodeRecord(s.Payload)
+		if err != nil {
+			continue
+		}
+		switch b := r.body.(type) {
+		case *ClusterBody:
+			words = append(words, b.Anchor)
+		case *KeyBody:
+			words = append(words, b.Anchor)
+		}
+	}
+	return keys, slices.DeleteFunc(words, func(w []byte) bool { return len(w) == 0 })
 }
 
 // Place is the region and the sequence that the record claims. The signature is not checked.

@@ -34,6 +34,13 @@ func NewVerifier(anchors ...jwk.Key) *Verifier {
 	return v
 }
 
+// Anchor makes v trust a key from the start, as NewVerifier does.
+func (v *Verifier) Anchor(key jwk.Key) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.keys[key.ID()] = key
+}
+
 // Trust reads the records of the cluster itself (any order, data as stored) and learns its id and the ledger keys that
 // trusted ones vouch for. Records that no trusted key signed are left out of the answer, and counted.
 func (v *Verifier) Trust(data [][]byte) (records []*Record, refused int) {

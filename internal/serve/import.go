@@ -57,7 +57,7 @@ func Import(ctx context.Context, path string, r io.Reader) (done authority.Impor
 		return authority.Imported{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
-	done, err = fill(ctx, draft, d.custody.Ledger().Key(), r)
+	done, err = fill(ctx, draft, d.custody.LedgerKey(), r)
 	if err != nil {
 		return authority.Imported{}, err
 	}
