@@ -48,6 +48,9 @@ type flags struct {
 type tree struct {
 	Flags flags `embed:""`
 
+	Demo        DemoCmd       `cmd:"" help:"Show a whole cluster at work, in seconds, and check each step."`
+	Dev         DevCmd        `cmd:"" help:"Keep a cluster running to try things out."`
+	Serve       ServeCmd      `cmd:"" help:"Run the authority over one file."`
 	Bootstrap   BootstrapCmd  `cmd:"" help:"Found the cluster and get its first secret."`
 	Token       TokenCmd      `cmd:"" help:"Print an access token."`
 	Credentials credentials   `cmd:"" help:"List, create, rotate and revoke credentials."`
