@@ -43,8 +43,11 @@ type Imported struct {
 // store. next returns io.EOF at the end. Nothing is written before all of it has been checked. It returns ErrNotEmpty,
 // ErrNotVouched, or an error of package ledger that says which record does not fit.
 func Import(ctx context.Context, store Store, key jwk.Key, next func() (Line, error)) (Imported, error) {
-	if heads, err := store.Heads(ctx); err != nil || len(heads) > 0 {
-		return Imported{}, errors.Join(err, ErrNotEmpty)
+	switch heads, err := store.Heads(ctx); {
+	case err != nil:
+		return Imported{}, unavailable("read the heads", err)
+	case len(heads) > 0:
+		return Imported{}, ErrNotEmpty
 	}
 	im := importer{ledgers: map[string][]Entry{}, hashes: map[place][]byte{}}
 	if err := im.readAll(next); err != nil {
@@ -54,7 +57,10 @@ func Import(ctx context.Context, store Store, key jwk.Key, next func() (Line, er
 		return Imported{}, err
 	}
 	im.date()
-	return im.report, im.write(ctx, store)
+	if err := im.write(ctx, store); err != nil {
+		return Imported{}, err
+	}
+	return im.report, nil
 }
 
 type place struct {

@@ -54,7 +54,8 @@ func (a *Authority) inUse(c *access.Cluster, s *token.Signer) (time.Time, bool) 
 	return time.Time{}, false
 }
 
-// EnsureKeys publishes a token key of the configured algorithm where there is none. Before bootstrap it does nothing.
+// EnsureKeys publishes a token key of the configured algorithm where the newest is of another, or there is none. Before
+// bootstrap it does nothing.
 func (a *Authority) EnsureKeys(ctx context.Context, at time.Time) error {
 	c, err := a.Cluster(ctx)
 	if errors.Is(err, access.ErrNotBootstrapped) {
@@ -63,10 +64,14 @@ func (a *Authority) EnsureKeys(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return err
 	}
+	newest := ""
 	for _, s := range a.custody.Tokens() {
-		if _, ok := a.inUse(c, s); ok && s.Key().Alg() == a.o.TokenAlg {
-			return nil
+		if _, ok := a.inUse(c, s); ok {
+			newest = s.Key().Alg()
 		}
+	}
+	if newest == a.o.TokenAlg {
+		return nil
 	}
 	s, err := a.tokenKey()
 	if err != nil {
