@@ -78,6 +78,11 @@ func lockedError(path string) error {
 	return fmt.Errorf("%s: %w; stop that one first", path, ErrLocked)
 }
 
+func replacedError(path string) error {
+	return fmt.Errorf("%s: the file was removed or replaced while it was in use: nothing more is written to the old one; "+
+		"stop every keyturn that uses it, then put the right file in its place", path)
+}
+
 func modeError(path string, mode fs.FileMode) error {
 	return fmt.Errorf("%s: mode %04o is wider than 0600: run `chmod 600 %s`: %w",
 		path, mode.Perm(), shell(path), fs.ErrPermission)

@@ -39,7 +39,27 @@ func takeFile(f *os.File, path string, timeout time.Duration) error {
 	if err := checkFile(f, path); err != nil {
 		return err
 	}
-	return lock(f, path, timeout)
+	if err := lock(f, path, timeout); err != nil {
+		return err
+	}
+	return inPlace(f, path)
+}
+
+// inPlace refuses a file that no longer has its name: somebody has removed it, or put a backup in its place, and what is
+// written to it is lost as soon as it is closed.
+func inPlace(f *os.File, path string) error {
+	named, err := os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	opened, failed := f.Stat()
+	if failed != nil {
+		return failed
+	}
+	if err != nil || !os.SameFile(named, opened) {
+		return replacedError(path)
+	}
+	return nil
 }
 
 // lock takes the file for this process alone. It is the same lock that bbolt takes.

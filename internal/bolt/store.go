@@ -157,6 +157,9 @@ func (s *Store) write(ctx context.Context, fn func(*change) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
+	if err := inPlace(s.file, s.path); err != nil {
+		return err
+	}
 	id, err := s.commit(fn)
 	switch {
 	case err == nil:

@@ -407,3 +407,30 @@ func TestAppend_DatesWhatTheSameBatchBrings(t *testing.T) {
 		t.Errorf("%+v, %v", es, err)
 	}
 }
+
+// Whoever removes or replaces the file of a running store must hear of it: what would be written is lost.
+func TestStore_ReplacedWhileOpen(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := open(t, path)
+	if err := os.Rename(path, path+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	b := specimenBatch("local", authority.Head{}, 0)
+	if err := s.Append(t.Context(), b); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("append to a file without a name: %v, want an error with the file's name", err)
+	}
+	open(t, path) // another one
+	if err := s.Append(t.Context(), b); err == nil {
+		t.Error("append to a file whose name is another's: no error")
+	}
+	if h, err := s.Heads(t.Context()); err != nil || len(h) != 0 {
+		t.Errorf("heads: %v, %v", h, err)
+	}
+	if err := os.Rename(path+".moved", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(t.Context(), b); err != nil {
+		t.Errorf("append when it is back in its place: %v", err)
+	}
+}
