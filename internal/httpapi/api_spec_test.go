@@ -133,7 +133,7 @@ func (s *spec) operation(r *http.Request) (path, method string) {
 		if method == "head" {
 			method = "get"
 		}
-		if _, ok := paths[name].(map[string]any)[method]; ok {
+		if _, ok := paths[name].(map[string]any)[method]; ok && r.Method == strings.ToUpper(r.Method) {
 			return name, method
 		}
 		return name, ""

@@ -89,7 +89,7 @@ func (s *server) identity(c *call) (answer, error) {
 func (s *server) bootstrap(c *call) (answer, error) {
 	h := func(c *call) (answer, error) {
 		r := authority.BootstrapRequest{Token: c.Header.Get(HeaderBootstrapToken), URL: s.base(c.Request), License: c.body}
-		if body := bytes.TrimSpace(c.body); len(body) == 0 || json.Valid(body) && string(compact(body)) == "{}" {
+		if json.Valid(c.body) && string(compact(c.body)) == "{}" {
 			r.License = nil
 		}
 		done, err := s.authority.Bootstrap(c.Context(), c.origin(""), r, c.once)
