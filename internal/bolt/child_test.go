@@ -183,7 +183,11 @@ func fillUp(t *testing.T, path string) {
 		if h, err := s.Heads(t.Context()); err != nil || h["local"].Seq != head.Seq {
 			t.Errorf("round %d: head %d, %v, want %d", round, h["local"].Seq, err, head.Seq)
 		}
+		checkDoubt(t, s)
 		limitFiles(t, -1)
+		if _, err := s.Heads(t.Context()); err != nil || s.Doubtful() {
+			t.Errorf("round %d: heads: %v, in doubt: %t", round, err, s.Doubtful())
+		}
 		b := fleet(head, 5)
 		if err := s.Append(t.Context(), b); err != nil {
 			t.Fatalf("round %d: no room on an empty disk: %v", round, err)
@@ -195,6 +199,25 @@ func fillUp(t *testing.T, path string) {
 		t.Error(err)
 	}
 	checkFleet(t, open(t, path), head.Seq)
+}
+
+// checkDoubt checks that nothing is answered from a commit whose fsync failed as long as it cannot be repeated, whatever
+// else fails meanwhile.
+func checkDoubt(t *testing.T, s *bolt.Store) {
+	t.Helper()
+	limitFiles(t, 8192) // the meta pages, and nothing else
+	if s.Doubtful() {
+		t.Error("a commit that never came to its meta page is in doubt")
+	}
+	s.Doubt()
+	for range 3 {
+		if _, err := s.Heads(t.Context()); err == nil || !s.Doubtful() {
+			t.Errorf("heads: %v, in doubt: %t", err, s.Doubtful())
+		}
+		if err := s.Append(t.Context(), fleet(authority.Head{}, 1)); !errors.Is(err, authority.ErrConflict) {
+			t.Errorf("append: %v, want ErrConflict", err)
+		}
+	}
 }
 
 // isGrowth knows the error of a file that cannot grow, which bbolt turns into text.

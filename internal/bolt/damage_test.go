@@ -2,6 +2,7 @@ package bolt_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -256,6 +257,14 @@ func TestOpen_Damage(t *testing.T) {
 			copy(b[at:], []byte{byte(id), byte(id >> 8), 0, 0, 0, 0, 0, 0})
 			return fmt.Sprintf("page at %d is %d", at, id)
 		}},
+		{"TwoElementsInTheWrongOrder", 200, func(r *rand.Rand, b []byte) string {
+			p := b[r.IntN(pages)*sp.pageSize:]
+			n := int(binary.NativeEndian.Uint16(p[10:]))
+			if f := p[8]; n < 2 || f != 1 && f != 2 || n > 200 {
+				return "nothing"
+			}
+			return "page " + swap(p, int(p[8]), r.IntN(n), r.IntN(n))
+		}},
 		{"OnePageOfAnEarlierTime", 300, func(r *rand.Rand, b []byte) string {
 			old := sp.earlier[r.IntN(len(sp.earlier))]
 			at := (2 + r.IntN(len(old)/sp.pageSize-2)) * sp.pageSize // both metas of another time are a backup, not damage
@@ -281,6 +290,21 @@ func TestOpen_Damage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// swap makes two elements of a page change places, with their positions right.
+func swap(p []byte, flags, i, j int) string {
+	pos := map[int]int{1: 0, 2: 4}[flags] // where a branch's and a leaf's element says how far away its data is
+	move := func(e []byte, by int) []byte {
+		e = bytes.Clone(e)
+		binary.NativeEndian.PutUint32(e[pos:], uint32(int(binary.NativeEndian.Uint32(e[pos:]))+by*16))
+		return e
+	}
+	a, b := p[16+i*16:][:16], p[16+j*16:][:16]
+	a2, b2 := move(b, j-i), move(a, i-j)
+	copy(a, a2)
+	copy(b, b2)
+	return fmt.Sprintf("%d: %d and %d swapped", binary.NativeEndian.Uint64(p), i, j)
 }
 
 func TestOpen_CutOff(t *testing.T) {

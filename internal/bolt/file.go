@@ -89,7 +89,7 @@ func lock(f *os.File, path string, timeout time.Duration) error {
 // create makes an empty store under a name of its own and gives it its real name when it is complete and durable: a
 // crash leaves either a whole store or none. When somebody else was faster, theirs is as good.
 func create(path string) error {
-	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+draftSuffix+"*")
+	draft, err := os.CreateTemp(filepath.Dir(path), draftPrefix(path)+"*")
 	if err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
@@ -106,7 +106,8 @@ func create(path string) error {
 	return syncFolder(filepath.Dir(path))
 }
 
-const draftSuffix = ".new-"
+// draftPrefix begins the names of drafts; a number follows.
+func draftPrefix(path string) string { return "." + filepath.Base(path) + ".draft-" }
 
 // removeDrafts removes what a crash in create left behind. Only the one that has the store locked does so.
 func removeDrafts(path string) {
@@ -115,7 +116,8 @@ func removeDrafts(path string) {
 		return // the folder may be closed to reading; drafts do no harm
 	}
 	for _, e := range found {
-		if strings.HasPrefix(e.Name(), filepath.Base(path)+draftSuffix) {
+		number, ok := strings.CutPrefix(e.Name(), draftPrefix(path))
+		if ok && strings.Trim(number, "0123456789") == "" {
 			_ = os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
 		}
 	}

@@ -161,11 +161,10 @@ func (s *Store) write(ctx context.Context, fn func(*change) error) error {
 		return err
 	}
 	id, err := s.commit(fn)
-	switch {
-	case err == nil:
-		s.doubt.Store(false)
-	case id > 0:
-		s.doubt.Store(s.visible(id))
+	if err == nil {
+		s.doubt.Store(false) // what was in doubt lies below this commit
+	} else if id > 0 && s.visible(id) {
+		s.doubt.Store(true)
 	}
 	return s.explain(err)
 }

@@ -191,12 +191,15 @@ func TestOpen_ManyAtOnceMakeOneFile(t *testing.T) {
 func TestOpen_RemovesWhatACrashLeft(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	if err := os.WriteFile(path+".new-123", []byte("half a store"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{".keyturn.db.draft-123", ".keyturn.db.draft-of-mine", "keyturn.db.old", ".other.db.draft-123"} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), name), []byte("half a store"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	open(t, path)
-	if names := folder(t, path); len(names) != 1 {
-		t.Errorf("files: %v", names)
+	want := []string{".keyturn.db.draft-of-mine", ".other.db.draft-123", "keyturn.db", "keyturn.db.old"}
+	if diff := cmp.Diff(want, folder(t, path)); diff != "" {
+		t.Error(diff)
 	}
 }
 
