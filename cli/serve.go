@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -58,6 +59,9 @@ func (c *ServeCmd) Run(a *App) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })()
 	s, err := serve.Open(ctx, config)
+	if errors.Is(err, serve.ErrSettings) {
+		return usage(err.Error())
+	}
 	if err != nil {
 		return &failure{what: "serve", why: err}
 	}

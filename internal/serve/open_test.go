@@ -65,8 +65,12 @@ func TestOpen_RefusesSettings(t *testing.T) {
 			t.Parallel()
 			c := config(t)
 			row.set(&c)
-			if err := refuse(t, c); !strings.Contains(err.Error(), row.want) {
+			err := refuse(t, c)
+			if !strings.Contains(err.Error(), row.want) {
 				t.Errorf("%v\ndoes not say %q", err, row.want)
+			}
+			if settings := name != "NoCertificate"; errors.Is(err, serve.ErrSettings) != settings {
+				t.Errorf("%v: is ErrSettings: %v", err, !settings)
 			}
 			if c.DataDir != "" {
 				if left, err := os.ReadDir(c.DataDir); err == nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -151,11 +152,21 @@ func token(t *testing.T, h *host, id, secret string) httpapi.Token {
 	return got
 }
 
-// refused is the error answer of a token request.
+// refused is the error answer of a token request, which is sent once: the client's own would try again.
 func refused(t *testing.T, h *host, id, secret string) *httpapi.Error {
 	t.Helper()
-	_, _, err := h.Token(t.Context(), httpapi.TokenParams{ClientID: id, ClientSecret: secret})
-	return apiError(t, err)
+	r := newRequest(t, h.URL()+"/v1/oauth/token")
+	r.Method = http.MethodPost
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.SetBasicAuth(id, secret)
+	r.Body = io.NopCloser(strings.NewReader("grant_type=client_credentials"))
+	a, err := h.transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close() //nolint:errcheck // only read
+	said := decode[map[string]string](t, a.Body)
+	return &httpapi.Error{Status: a.StatusCode, Code: httpapi.Code(said["code"]), OAuth: said["error"], Message: said["error_description"]}
 }
 
 func apiError(t *testing.T, err error) *httpapi.Error {
@@ -173,4 +184,21 @@ func rotate(t *testing.T, h *host, bearer string, window int64) httpapi.Rotation
 		Method: "POST", Path: "/v1/cluster/credentials/rotate", Bearer: bearer,
 		Body: httpapi.RotateRequest{WindowSeconds: &window},
 	})
+}
+
+func newRequest(t *testing.T, url string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func decode[T any](t *testing.T, r io.Reader) (value T) {
+	t.Helper()
+	if err := json.NewDecoder(r).Decode(&value); err != nil {
+		t.Fatal(err)
+	}
+	return value
 }
