@@ -247,4 +247,7 @@ func clientID(t tb, text string) id.ClientID {
 	return c
 }
 
-type ctxT = context.Context
+type (
+	ctxT = context.Context
+	idT  = id.ID
+)
