@@ -48,12 +48,17 @@ type flags struct {
 type tree struct {
 	Flags flags `embed:""`
 
+	Demo        DemoCmd       `cmd:"" help:"Show a whole cluster at work, in seconds, and check each step."`
+	Dev         DevCmd        `cmd:"" help:"Keep a cluster running to try things out."`
+	Serve       ServeCmd      `cmd:"" help:"Run the authority over one file."`
 	Bootstrap   BootstrapCmd  `cmd:"" help:"Found the cluster and get its first secret."`
 	Token       TokenCmd      `cmd:"" help:"Print an access token."`
 	Credentials credentials   `cmd:"" help:"List, create, rotate and revoke credentials."`
 	License     licenses      `cmd:"" help:"Issue, check and apply licenses."`
 	Audit       AuditCmd      `cmd:"" help:"Print who did what, when and why."`
 	Export      ExportCmd     `cmd:"" help:"Print the signed records and live hashes as JSON lines."`
+	Import      ImportCmd     `cmd:"" help:"Load an export into an empty data directory."`
+	Recover     RecoverCmd    `cmd:"" help:"Mint a secret from the data directory, when every admin secret is lost."`
 	Config      configs       `cmd:"" help:"Look at and change the contexts of the config."`
 	Verify      VerifyCmd     `cmd:"" help:"Check a token against the cluster's keys."`
 	VersionOf   VersionCmd    `cmd:"" name:"version" help:"Print the version of this program."`

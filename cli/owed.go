@@ -40,6 +40,9 @@ func (s *session) settle(o owed) error {
 		return &failure{what: "write the request down before it is sent", why: err}
 	}
 	defer j.Close()
+	if err := s.reload(o); err != nil {
+		return err
+	}
 	o.entry.Server = s.server
 	e, found, err := j.Entry()
 	if err != nil {
@@ -51,6 +54,24 @@ func (s *session) settle(o owed) error {
 		}
 	}
 	return s.begin(j, o)
+}
+
+// reload reads the config again: whoever had the journal before may have put a new secret into it.
+func (s *session) reload(o owed) error {
+	now, err := s.App.settings(true)
+	if err != nil {
+		return err
+	}
+	if now.name == "" {
+		now.name = s.name
+		now.context, now.known = now.file.Context(now.name)
+	}
+	before := o.owner(s)
+	server := s.server
+	if s.settings = now; s.server != server || o.owner(s) != before {
+		return &failure{what: o.what, why: errors.New("the config has changed meanwhile"), next: "run it again"}
+	}
+	return nil
 }
 
 // owner is who asks, by a name that the answer itself does not change.

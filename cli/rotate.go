@@ -165,9 +165,18 @@ func (c *RotateCmd) print(s *session, r httpapi.Rotation, answer []byte, saved b
 	if s.flags.JSON {
 		return s.wire(answer)
 	}
-	now := s.Now()
+	rows := rotationRows(r, s.Now(), !saved && c.Exec == "")
+	if c.Exec != "" { // standard output is the command's
+		s.screen.print(strings.TrimSuffix(table(rows), "\n"))
+		return nil
+	}
+	return s.data(table(rows))
+}
+
+// rotationRows is a rotation for a person, with the new secret or without.
+func rotationRows(r httpapi.Rotation, now time.Time, secret bool) [][]string {
 	rows := [][]string{{"client_id", r.ClientID}}
-	if !saved && c.Exec == "" && r.ClientSecret != "" {
+	if secret && r.ClientSecret != "" {
 		rows = append(rows, []string{"client_secret", r.ClientSecret})
 	}
 	rows = append(rows, []string{"version", strconv.Itoa(r.Version)})
@@ -180,11 +189,7 @@ func (c *RotateCmd) print(s *session, r httpapi.Rotation, answer []byte, saved b
 	if r.CreatedByKilled != nil {
 		rows = append(rows, []string{"made by killed", or(strings.Join(*r.CreatedByKilled, " "))})
 	}
-	if c.Exec != "" { // standard output is the command's
-		s.screen.print(strings.TrimSuffix(table(rows), "\n"))
-		return nil
-	}
-	return s.data(table(rows))
+	return rows
 }
 
 // run hands the answer to the shell line of --exec.

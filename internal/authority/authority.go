@@ -36,17 +36,19 @@ type Authority struct {
 	custody Custody
 	o       Options
 
-	verifier *ledger.Verifier
-	anchored atomic.Bool // the verifier trusts the founding key
-	cluster  atomic.Pointer[access.Cluster]
-	outdated atomic.Bool           // cluster has to be read again
-	looked   atomic.Int64          // when Refresh read the cluster last, seconds since 1970
-	self     atomic.Pointer[id.ID] // this authority's peer id
-	shared   atomic.Pointer[id.ID]
-	newest   atomic.Int64 // the instant of the newest record, seconds since 1970
-	known    *memory
-	queue    committer
-	damage   atomic.Pointer[string] // what CheckLedger found
+	verifier       *ledger.Verifier
+	anchored       atomic.Bool // the verifier trusts the founding key
+	cluster        atomic.Pointer[access.Cluster]
+	clusterWritten atomic.Uint64         // counts writes to the cluster's own records
+	clusterRead    atomic.Uint64         // how many of them cluster has seen
+	clusterMu      sync.Mutex            // held while it is read again
+	clusterLooked  atomic.Int64          // when Refresh read it last, seconds since 1970
+	self           atomic.Pointer[id.ID] // this authority's peer id
+	shared         atomic.Pointer[id.ID]
+	newest         atomic.Int64 // the instant of the newest record, seconds since 1970
+	known          *memory
+	queue          committer
+	damage         atomic.Pointer[string] // what CheckLedger found
 
 	changedMu sync.Mutex
 	changed   chan struct{} // closed and replaced at each commit
@@ -201,8 +203,8 @@ func (a *Authority) Ready(ctx context.Context, at time.Time) map[string]string {
 	return failed
 }
 
-// Close closes the store once what is under way has been committed.
+// Close closes the store once what is under way has been committed. Later writes get access.ErrUnavailable.
 func (a *Authority) Close() error {
-	a.queue.leaders.Wait()
+	a.queue.close()
 	return a.store.Close()
 }

@@ -3,7 +3,6 @@ package authority
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -70,8 +69,12 @@ func (a *Authority) Bootstrap(ctx context.Context, o Origin, r BootstrapRequest,
 			if err := a.Replay(ctx, d.At, once); err != nil {
 				return err
 			}
-			if heads, err := a.store.Heads(ctx); err != nil || len(heads) > 0 {
-				return errors.Join(err, ErrAlreadyBootstrapped)
+			heads, err := a.store.Heads(ctx)
+			switch {
+			case err != nil:
+				return unavailable("read the heads", err)
+			case len(heads) > 0:
+				return ErrAlreadyBootstrapped
 			}
 			if done, err = f.draft(d); err != nil {
 				return err
@@ -82,9 +85,8 @@ func (a *Authority) Bootstrap(ctx context.Context, o Origin, r BootstrapRequest,
 	if err != nil {
 		return Bootstrapped{}, err
 	}
-	a.outdated.Store(true)
-	_, err = a.Cluster(ctx)
-	return done, err
+	_, _ = a.Cluster(ctx) // where it cannot be read now, the next call does: nobody loses the answer over it
+	return done, nil
 }
 
 // MayBootstrap returns ErrBootstrapToken for a caller who may not found the cluster. A token that is set has to come;

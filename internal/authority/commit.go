@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -18,6 +19,7 @@ import (
 // faster. A draft without records writes nothing and is no error.
 type change struct {
 	touches []string // subjects and claims: changes that share one never share a batch, so decide sees the other's outcome
+	relies  []string // subjects that decide only reads: whoever touches one is in another batch
 	decide  func(ctx context.Context, d *draft) error
 }
 
@@ -58,6 +60,7 @@ type committer struct {
 	mu      sync.Mutex
 	waiting []*pending
 	leading bool
+	closed  bool
 	leaders sync.WaitGroup
 }
 
@@ -80,7 +83,11 @@ func (a *Authority) commit(ctx context.Context, o Origin, c change) error {
 		return access.ErrClock
 	}
 	p := &pending{change: c, draft: draft{Origin: o}, done: make(chan error, 1)}
-	if a.queue.join(p) {
+	lead, err := a.queue.join(p)
+	if err != nil {
+		return err
+	}
+	if lead {
 		go a.lead() // not the caller: it would go on writing for those who came later
 	}
 	select {
@@ -91,17 +98,29 @@ func (a *Authority) commit(ctx context.Context, o Origin, c change) error {
 	}
 }
 
-// join puts p into the queue and reports whether its caller has to start a leader.
-func (q *committer) join(p *pending) (lead bool) {
+// join puts p into the queue and reports whether its caller has to start a leader. Once the queue is closed it returns
+// access.ErrUnavailable.
+func (q *committer) join(p *pending) (lead bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.closed {
+		return false, fmt.Errorf("%w: the authority is closed", access.ErrUnavailable)
+	}
 	q.waiting = append(q.waiting, p)
 	if q.leading {
-		return false
+		return false, nil
 	}
 	q.leading = true
 	q.leaders.Add(1)
-	return true
+	return true, nil
+}
+
+// close lets nobody in any more and waits for those who are.
+func (q *committer) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.leaders.Wait()
 }
 
 // next takes changes that touch different things, in the order in which they came. The leader stops when there is none.
@@ -109,16 +128,15 @@ func (q *committer) next() []*pending {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var batch, later []*pending
-	taken := map[string]bool{}
+	taken, read := map[string]bool{}, map[string]bool{}
 	for _, p := range q.waiting {
-		if len(batch) == maxBatch || anyOf(p.change.touches, taken) {
+		if len(batch) == maxBatch || anyOf(p.change.touches, taken) || anyOf(p.change.touches, read) || anyOf(p.change.relies, taken) {
 			later = append(later, p)
 		} else {
 			batch = append(batch, p)
 		}
-		for _, t := range p.change.touches {
-			taken[t] = true // what waits keeps its place before whoever came after it
-		}
+		mark(taken, p.change.touches) // what waits keeps its place before whoever came after it
+		mark(read, p.change.relies)
 	}
 	q.waiting = later
 	q.leading = len(batch) > 0
@@ -132,6 +150,12 @@ func anyOf(list []string, set map[string]bool) bool {
 		}
 	}
 	return false
+}
+
+func mark(set map[string]bool, list []string) {
+	for _, s := range list {
+		set[s] = true
+	}
 }
 
 // lead writes batches until nobody waits. A caller who goes away does not end a commit that others share.
@@ -156,15 +180,17 @@ func (a *Authority) write(ctx context.Context, batch []*pending) {
 		if len(batch) == 0 {
 			return
 		}
-		b, err := a.seal(ctx, head, batch)
-		if err != nil {
-			finish(batch, err)
+		var b Batch
+		if b, batch = a.seal(ctx, head, batch); len(batch) == 0 {
 			return
 		}
 		err = a.append(ctx, b)
 		if err == nil {
 			a.settle(b, batch)
 			return
+		}
+		if !errors.Is(err, ErrConflict) {
+			a.forget(b) // it may be there all the same: nobody goes on with what was read before it
 		}
 		if !errors.Is(err, ErrConflict) || !pause(ctx, wait) {
 			finish(batch, unavailable("commit", err))
@@ -193,7 +219,7 @@ func (a *Authority) head(ctx context.Context) (Head, error) {
 // decide runs each change on fresh state and answers those that end here: refused, or with nothing to write.
 func (a *Authority) decide(ctx context.Context, batch []*pending) []*pending {
 	if c := a.cluster.Load(); c != nil && !a.o.SoleWriter && touched(batch, c.ID.String()) {
-		a.outdated.Store(true) // another writer may have changed the cluster's records meanwhile
+		a.clusterWritten.Add(1) // another writer may have changed the cluster's records meanwhile
 	}
 	var going []*pending
 	for _, p := range batch {
@@ -217,27 +243,45 @@ func finish(batch []*pending, err error) {
 	}
 }
 
-// seal numbers and signs the batch's records.
-func (a *Authority) seal(ctx context.Context, head Head, batch []*pending) (Batch, error) {
+// seal numbers and signs the records of a batch. A change whose records cannot be signed gets its error and leaves; the
+// others go on.
+func (a *Authority) seal(ctx context.Context, head Head, batch []*pending) (Batch, []*pending) {
 	signer, err := a.ledgerKey(ctx)
 	if err != nil {
-		return Batch{}, err
+		finish(batch, err)
+		return Batch{}, nil
 	}
 	b := Batch{Region: a.o.Region, After: head}
+	var going []*pending
 	for _, p := range batch {
-		for _, f := range p.draft.facts {
-			e, err := a.entry(signer, head, &p.draft, f)
-			if err != nil {
-				return Batch{}, err
-			}
-			b.Entries = append(b.Entries, e)
-			head = Head{Seq: e.Seq, Sum: e.Sum}
+		entries, err := a.entries(signer, head, &p.draft)
+		if err != nil {
+			p.done <- err
+			continue
 		}
+		last := entries[len(entries)-1]
+		head = Head{Seq: last.Seq, Sum: last.Sum}
+		b.Entries = append(b.Entries, entries...)
 		b.Expiries = append(b.Expiries, p.draft.expiries...)
 		b.Claims = append(b.Claims, p.draft.claims...)
 		b.Limits = append(b.Limits, p.draft.limits...)
+		going = append(going, p)
 	}
-	return b, nil
+	return b, going
+}
+
+// entries numbers and signs the records of one draft.
+func (a *Authority) entries(signer ledger.Signer, head Head, d *draft) ([]Entry, error) {
+	list := make([]Entry, 0, len(d.facts))
+	for _, f := range d.facts {
+		e, err := a.entry(signer, head, d, f)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+		head = Head{Seq: e.Seq, Sum: e.Sum}
+	}
+	return list, nil
 }
 
 func (a *Authority) entry(signer ledger.Signer, head Head, d *draft, f fact) (Entry, error) {
@@ -275,23 +319,24 @@ func (a *Authority) append(ctx context.Context, b Batch) error {
 
 // settle makes the commit visible to readers before its callers get their answers.
 func (a *Authority) settle(b Batch, batch []*pending) {
-	changed := map[string]bool{}
-	newest := int64(0)
-	for _, e := range b.Entries {
-		changed[e.Subject] = true
-	}
 	for _, p := range batch {
-		newest = max(newest, p.draft.At.Unix())
+		a.newest.Store(max(a.newest.Load(), p.draft.At.Unix())) // only the leader writes it
 	}
-	a.newest.Store(newest)
-	a.known.forget(changed)
-	for subject := range changed {
-		if id.ID(subject).Kind() == id.Cluster {
-			a.outdated.Store(true)
-		}
-	}
+	a.forget(b)
 	a.announce()
 	finish(batch, nil)
+}
+
+// forget drops what was remembered of the subjects of a batch.
+func (a *Authority) forget(b Batch) {
+	changed := map[string]bool{}
+	for _, e := range b.Entries {
+		changed[e.Subject] = true
+		if id.ID(e.Subject).Kind() == id.Cluster {
+			a.clusterWritten.Add(1)
+		}
+	}
+	a.known.forget(changed)
 }
 
 var _ access.View = (*Authority)(nil)

@@ -58,9 +58,9 @@ func (a *Authority) Create(ctx context.Context, caller access.Caller, o Origin, 
 	}
 	var done Created
 	err = a.commit(ctx, o, change{
-		touches: once.touching(),
+		touches: once.touching(), relies: relying(caller),
 		decide: func(ctx context.Context, d *draft) (err error) {
-			if err := a.Replay(ctx, d.At, once); err != nil {
+			if err := a.begin(ctx, d, caller, once); err != nil {
 				return err
 			}
 			if done.Credential, done.Secret, err = draftCredential(d, body, r.Key); err != nil {
@@ -69,7 +69,10 @@ func (a *Authority) Create(ctx context.Context, caller access.Caller, o Origin, 
 			return a.keep(ctx, d, once, done)
 		},
 	})
-	return done, err
+	if err != nil {
+		return Created{}, err // done may still be written to: who stops waiting does not stop the commit
+	}
+	return done, nil
 }
 
 func (r CreateRequest) check() error {

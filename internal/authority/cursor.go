@@ -63,6 +63,9 @@ func (a *Authority) read(ctx context.Context, c Cursor, limit int, visit func(En
 			}
 			for _, e := range entries {
 				r, err := a.verifier.Open(e.Data)
+				if err == nil && (r.Region != e.Region || r.Seq != e.Seq) {
+					err = fmt.Errorf("%w: it is %s:%d", ledger.ErrFork, r.Region, r.Seq)
+				}
 				if err != nil {
 					return false, fmt.Errorf("%w: record %s:%d: %w", access.ErrUnavailable, e.Region, e.Seq, err)
 				}

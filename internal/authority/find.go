@@ -101,6 +101,7 @@ func (a *Authority) List(ctx context.Context, caller access.Caller, at time.Time
 		return Page{}, err
 	}
 	var page Page
+	limit = max(limit, 1)
 	err := a.each(ctx, at, listCredentials, after, func(c *credential.Credential) bool {
 		if !withRevoked && c.Status(at) == credential.Revoked {
 			return true

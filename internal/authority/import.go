@@ -65,8 +65,11 @@ func ImportSealed(ctx context.Context, store Store, custody Custody, next func()
 
 // load imports for the ledger key that own names once the export has been read.
 func load(ctx context.Context, store Store, next func() (Line, error), own func(context.Context, *importer) (jwk.Key, error)) (Imported, error) {
-	if heads, err := store.Heads(ctx); err != nil || len(heads) > 0 {
-		return Imported{}, errors.Join(err, ErrNotEmpty)
+	switch heads, err := store.Heads(ctx); {
+	case err != nil:
+		return Imported{}, unavailable("read the heads", err)
+	case len(heads) > 0:
+		return Imported{}, ErrNotEmpty
 	}
 	im := importer{ledgers: map[string][]Entry{}, hashes: map[place][]byte{}}
 	if err := im.readAll(next); err != nil {
@@ -74,13 +77,16 @@ func load(ctx context.Context, store Store, next func() (Line, error), own func(
 	}
 	key, err := own(ctx, &im)
 	if err != nil {
-		return im.report, err
+		return Imported{Anchor: im.report.Anchor}, err
 	}
 	if err := im.check(key); err != nil {
-		return im.report, err
+		return Imported{}, err
 	}
 	im.date()
-	return im.report, im.write(ctx, store)
+	if err := im.write(ctx, store); err != nil {
+		return Imported{}, err
+	}
+	return im.report, nil
 }
 
 type place struct {

@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
@@ -61,7 +62,8 @@ func (a *Authority) ownKeys(c *access.Cluster) []ledger.Key {
 	return own
 }
 
-// EnsureKeys publishes a token key of the configured algorithm where there is none. Before bootstrap it does nothing.
+// EnsureKeys publishes a token key of the configured algorithm where the newest is of another, or there is none. Before
+// bootstrap it does nothing.
 func (a *Authority) EnsureKeys(ctx context.Context, at time.Time) error {
 	c, err := a.Cluster(ctx)
 	if errors.Is(err, access.ErrNotBootstrapped) {
@@ -70,16 +72,18 @@ func (a *Authority) EnsureKeys(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range a.ownKeys(c) {
-		if k.Key.Alg() != a.o.TokenAlg {
+	for _, k := range slices.Backward(a.ownKeys(c)) {
+		_, err := a.custody.Token(ctx, c.Cluster, k.Key.ID())
+		if errors.Is(err, ErrNoKey) {
 			continue
 		}
-		if _, err := a.custody.Token(ctx, c.Cluster, k.Key.ID()); !errors.Is(err, ErrNoKey) {
+		if err != nil || k.Key.Alg() == a.o.TokenAlg {
 			return hidden("look after the token keys", err)
 		}
+		break
 	}
 	seen := len(c.Keys)
-	_, err = a.publishKey(ctx, Origin{At: at, Reason: "token keys of " + a.o.TokenAlg}, func(now *access.Cluster) bool {
+	_, err = a.publishKey(ctx, Origin{At: at, Reason: "token keys of " + a.o.TokenAlg}, access.Caller{}, func(now *access.Cluster) bool {
 		return len(now.Keys) == seen // else another writer had the same idea: the next round looks again
 	})
 	return err
@@ -98,7 +102,7 @@ func (a *Authority) RotateTokenKey(ctx context.Context, caller access.Caller, o 
 	if err := caller.Require(credential.Admin); err != nil {
 		return PublishedKey{}, err
 	}
-	key, err := a.publishKey(ctx, o, func(*access.Cluster) bool { return true })
+	key, err := a.publishKey(ctx, o, caller, func(*access.Cluster) bool { return true })
 	p := PublishedKey{Key: key, PublishedAt: o.At, SignsAt: o.At.Add(announced)}
 	if a.o.SignAtOnce {
 		p.SignsAt = o.At
@@ -107,7 +111,7 @@ func (a *Authority) RotateTokenKey(ctx context.Context, caller access.Caller, o 
 }
 
 // publishKey makes a token key and puts it into the key set, if that is still needed when it is written.
-func (a *Authority) publishKey(ctx context.Context, o Origin, needed func(*access.Cluster) bool) (jwk.Key, error) {
+func (a *Authority) publishKey(ctx context.Context, o Origin, caller access.Caller, needed func(*access.Cluster) bool) (jwk.Key, error) {
 	c, err := a.Cluster(ctx)
 	if err != nil {
 		return jwk.Key{}, err
@@ -121,8 +125,11 @@ func (a *Authority) publishKey(ctx context.Context, o Origin, needed func(*acces
 		self = id.New(id.Peer, o.At)
 	}
 	err = a.commit(ctx, o, change{
-		touches: []string{c.ID.String()},
+		touches: []string{c.ID.String()}, relies: relying(caller),
 		decide: func(ctx context.Context, d *draft) error {
+			if err := a.begin(ctx, d, caller, Once{}); err != nil {
+				return err
+			}
 			if now, err := a.Cluster(ctx); err != nil || !needed(now) {
 				return err
 			}

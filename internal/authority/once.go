@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
 )
 
 // answersKept is how long the answer of an idempotent write can be asked for again.
@@ -74,6 +76,9 @@ func (o Once) open(value []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(kept.Nonce) != box.NonceSize() { // Open would panic
+		return unavailable("open an earlier answer", errors.New("it is damaged"))
+	}
 	answer, err := box.Open(nil, kept.Nonce, kept.Sealed, []byte(o.claimKey()))
 	if err != nil {
 		return unavailable("open an earlier answer", err)
@@ -120,6 +125,31 @@ func (a *Authority) keep(ctx context.Context, d *draft, once Once, result any) e
 	}
 	d.claims = append(d.claims, Claim{Key: once.claimKey(), Value: value, At: d.At, ExpiresAt: d.At.Add(answersKept)})
 	return nil
+}
+
+// begin is how the decision on a caller's write begins: an earlier answer is given again, and a caller whose credential or
+// version has died since its token was checked is refused. That is decided under the head's compare-and-swap, so nothing
+// that the dead made comes after their tombstone.
+func (a *Authority) begin(ctx context.Context, d *draft, caller access.Caller, once Once) error {
+	if err := a.Replay(ctx, d.At, once); err != nil || caller.Credential == nil {
+		return err
+	}
+	c, err := a.Credential(ctx, d.At, caller.ID())
+	if err != nil {
+		return err
+	}
+	if version := caller.Claims.Version; !c.RevokedAt.IsZero() || version != 0 && c.TokenDead(version) {
+		return fmt.Errorf("%w: its credential was revoked just now", access.ErrToken)
+	}
+	return nil
+}
+
+// relying is what a caller's write counts on: that the caller is still in.
+func relying(caller access.Caller) []string {
+	if caller.Credential == nil {
+		return nil
+	}
+	return []string{caller.ID().String()}
 }
 
 // touching adds the claim of an idempotent write to what a change touches.

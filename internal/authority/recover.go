@@ -12,7 +12,7 @@ import (
 
 // Recover mints the next version of the shared credential, with the usual window for the one before, for whoever holds the
 // ledger key. Where the shared credential is revoked, which is for ever, it makes a new one. Either is a record like any
-// other. It returns access.ErrNotBootstrapped.
+// other. It returns access.ErrNotBootstrapped, or ErrRaced where somebody else has just recovered.
 func (a *Authority) Recover(ctx context.Context, o Origin) (Rotation, error) {
 	c, err := a.Shared(ctx, o.At)
 	if err != nil {
@@ -22,21 +22,27 @@ func (a *Authority) Recover(ctx context.Context, o Origin) (Rotation, error) {
 	err = a.commit(ctx, o, change{
 		touches: []string{c.ID.String(), listShared},
 		decide: func(ctx context.Context, d *draft) (err error) {
-			now, err := a.Credential(ctx, d.At, c.ID)
+			now, err := a.Shared(ctx, d.At)
 			if err != nil {
 				return err
+			}
+			if now.ID != c.ID {
+				return ErrRaced
 			}
 			if now.Status(d.At) != credential.Active {
 				done, err = draftNewShared(d, now)
 				return err
 			}
-			rot := rotation{seen: now, recovery: true, request: RotateRequest{Window: credential.DefaultWindow}}
+			rot := rotation{recovery: true, request: RotateRequest{Window: credential.DefaultWindow}}
 			done, err = rot.draft(d, now)
 			return err
 		},
 	})
 	a.shared.Store(nil)
-	return done, err
+	if err != nil {
+		return Rotation{}, err // done may still be written to: who stops waiting does not stop the commit
+	}
+	return done, nil
 }
 
 func draftNewShared(d *draft, old *credential.Credential) (Rotation, error) {
@@ -67,8 +73,11 @@ func (a *Authority) VouchSealed(ctx context.Context, caller access.Caller, o Ori
 		return err
 	}
 	return a.commit(ctx, o, change{
-		touches: []string{c.ID.String()},
-		decide: func(_ context.Context, d *draft) error {
+		touches: []string{c.ID.String()}, relies: relying(caller),
+		decide: func(ctx context.Context, d *draft) error {
+			if err := a.begin(ctx, d, caller, Once{}); err != nil {
+				return err
+			}
 			if !a.verifier.Trusts(key.Key.ID()) {
 				d.add(fact{kind: ledger.KindKey, subject: c.ID, body: ledger.KeyBody{
 					Use: ledger.UseLedger, Key: key.Key, Sealed: key.Sealed, Anchor: anchor,

@@ -24,7 +24,11 @@ func (a *Authority) Revoke(ctx context.Context, caller access.Caller, o Origin, 
 	}
 	return a.commit(ctx, o, change{
 		touches: []string{target.Credential.String(), listWriters}, // two revocations must not each count on the other's target
+		relies:  relying(caller),
 		decide: func(ctx context.Context, d *draft) error {
+			if err := a.begin(ctx, d, caller, Once{}); err != nil {
+				return err
+			}
 			c, err := a.find(ctx, d.At, target)
 			if err != nil || revoked(c, target.Version) {
 				return err
@@ -41,16 +45,19 @@ func (a *Authority) Revoke(ctx context.Context, caller access.Caller, o Origin, 
 	})
 }
 
+// revoked reports whether there is nothing left to revoke. Two regions may have made a version of one number each, and an
+// emergency may have killed one of them.
 func revoked(c *credential.Credential, version int) bool {
-	if !c.RevokedAt.IsZero() {
-		return true
-	}
+	dead := false
 	for i := range c.Versions {
-		if v := &c.Versions[i]; v.Number == version && v.Dead() {
-			return true
+		if v := &c.Versions[i]; v.Number == version {
+			if !v.Dead() {
+				return !c.RevokedAt.IsZero()
+			}
+			dead = true
 		}
 	}
-	return false
+	return dead || !c.RevokedAt.IsZero()
 }
 
 func draftRevocation(d *draft, c *credential.Credential, version int) {

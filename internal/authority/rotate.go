@@ -16,6 +16,13 @@ import (
 // copiesKept is how long a subject's copy of a retired version stays: so long a late host gets a precise answer.
 const copiesKept = 30 * 24 * time.Hour
 
+// maxRetired keeps the record of a rotation small enough to be signed, however many versions are accepted at once: only an
+// emergency retires more than one, and what it does not name is dead by not being its descendant.
+const maxRetired = 256
+
+// overtaken is how old a request may be that commits just before an emergency: its budget, and two clocks.
+const overtaken = 5 * time.Minute
+
 // RotateRequest asks for the next version of a credential.
 type RotateRequest struct {
 	Window    time.Duration // how long the superseded secret is accepted; 0 in an emergency
@@ -32,7 +39,7 @@ type Rotation struct {
 	Previous        []*credential.Version // still accepted, newest first
 	Credential      *credential.Credential
 	Emergency       bool
-	Killed          []string // client ids of the versions that an emergency killed
+	Killed          []string // the versions that an emergency killed, as cli_<26>-<version> for every kind of credential
 	CreatedByKilled []string // client ids of what they created in the last 30 days
 }
 
@@ -50,7 +57,7 @@ func (a *Authority) Rotate(ctx context.Context, caller access.Caller, o Origin, 
 	if !caller.Scopes.Cover(c.Scopes) {
 		return Rotation{}, fmt.Errorf("%w: a rotation hands out the secret, so it takes every scope of the credential", access.ErrForbidden)
 	}
-	return a.rotate(ctx, o, c, r, once)
+	return a.rotate(ctx, caller, o, c, r, once)
 }
 
 // RotateShared is Rotate for the shared credential.
@@ -62,23 +69,26 @@ func (a *Authority) RotateShared(ctx context.Context, caller access.Caller, o Or
 	return a.Rotate(ctx, caller, o, id.ClientID{Credential: c.ID}, r, once)
 }
 
-func (a *Authority) rotate(ctx context.Context, o Origin, seen *credential.Credential, r RotateRequest, once Once) (Rotation, error) {
+func (a *Authority) rotate(ctx context.Context, caller access.Caller, o Origin, seen *credential.Credential, r RotateRequest, once Once) (Rotation, error) {
 	if err := r.check(seen, o.At); err != nil {
+		if replayed := a.Replay(ctx, o.At, once); replayed != nil {
+			return Rotation{}, replayed // it cannot be done because it was done
+		}
 		return Rotation{}, err
 	}
-	rot := rotation{seen: seen, request: r}
+	rot := rotation{request: r}
 	if r.Emergency {
-		created, err := a.createdBy(ctx, o.At, seen)
+		before, err := a.createdBy(ctx, o.At, copiesKept, seen, nil)
 		if err != nil {
 			return Rotation{}, err
 		}
-		rot.created = created
+		rot.created = before
 	}
 	var done Rotation
 	err := a.commit(ctx, o, change{
-		touches: once.touching(seen.ID.String()),
+		touches: once.touching(seen.ID.String()), relies: relying(caller),
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.Replay(ctx, d.At, once); err != nil {
+			if err := a.begin(ctx, d, caller, once); err != nil {
 				return err
 			}
 			now, err := a.Credential(ctx, d.At, seen.ID)
@@ -88,13 +98,21 @@ func (a *Authority) rotate(ctx context.Context, o Origin, seen *credential.Crede
 			if now.Number() != seen.Number() || now.Status(d.At) != credential.Active {
 				return ErrRaced
 			}
+			if r.Emergency { // what they created while the list was made: whoever comes later is refused
+				if rot.created, err = a.createdBy(ctx, d.At, overtaken, seen, rot.created); err != nil {
+					return err
+				}
+			}
 			if done, err = rot.draft(d, now); err != nil {
 				return err
 			}
 			return a.keep(ctx, d, once, done)
 		},
 	})
-	return done, err
+	if err != nil {
+		return Rotation{}, err // done may still be written to: who stops waiting does not stop the commit
+	}
+	return done, nil
 }
 
 func (r RotateRequest) check(c *credential.Credential, at time.Time) error {
@@ -123,7 +141,6 @@ func (r RotateRequest) check(c *credential.Credential, at time.Time) error {
 
 // rotation is what one rotation will write.
 type rotation struct {
-	seen     *credential.Credential
 	recovery bool
 	request  RotateRequest
 	created  []*credential.Credential // by any version of it, in the last 30 days; for an emergency only
@@ -141,22 +158,25 @@ func (rot rotation) draft(d *draft, c *credential.Credential) (Rotation, error) 
 	latest := deadline
 	for i := range c.Versions {
 		v := c.Versions[i] // a copy: state is never edited in place
+		if rot.request.Emergency && !v.Dead() {
+			out.Killed = append(out.Killed, id.ClientID{Credential: c.ID, Version: v.Number}.String())
+		}
 		if v.Dead() || v.Closed(d.At) {
 			continue
 		}
 		if v.NotAfter.IsZero() || rot.request.Emergency {
 			v.NotAfter = deadline
-			body.Retires = append(body.Retires, ledger.Retirement{Version: v.Number, Digest: v.Digest, NotAfter: deadline})
+			d.expire(c, &v)
+			if len(body.Retires) < maxRetired {
+				body.Retires = append(body.Retires, ledger.Retirement{Version: v.Number, Digest: v.Digest, NotAfter: deadline})
+			}
 		}
 		if v.NotAfter.After(latest) {
 			latest = v.NotAfter
 		}
-		if rot.request.Emergency {
-			out.Killed = append(out.Killed, c.ClientID(v.Number))
-		} else if v.Acceptable(d.At) {
+		if v.Acceptable(d.At) {
 			out.Previous = append(out.Previous, &v)
 		}
-		d.expire(c, &v)
 	}
 	slices.Reverse(out.Previous)
 	d.keepCopies(latest.Add(copiesKept))
@@ -193,13 +213,13 @@ func (rot rotation) createdByKilled(c *credential.Credential) []string {
 	return list
 }
 
-// createdBy lists the credentials that any version of c created in the last 30 days and that are not revoked.
-func (a *Authority) createdBy(ctx context.Context, at time.Time, c *credential.Credential) ([]*credential.Credential, error) {
-	var list []*credential.Credential
-	after := id.First(id.Client, at.Add(-copiesKept)).String()
-	err := a.each(ctx, at, listCredentials, after, func(made *credential.Credential) bool {
+// createdBy adds to a list the credentials that any version of c created in the time before at and that are not revoked.
+func (a *Authority) createdBy(ctx context.Context, at time.Time, before time.Duration, c *credential.Credential, list []*credential.Credential) ([]*credential.Credential, error) {
+	list = slices.Clone(list)
+	err := a.each(ctx, at, listCredentials, id.First(id.Client, at.Add(-before)).String(), func(made *credential.Credential) bool {
 		creator, err := id.ParseClientID(made.CreatedBy)
-		if err == nil && creator.Credential == c.ID && made.Status(at) != credential.Revoked {
+		known := slices.ContainsFunc(list, func(l *credential.Credential) bool { return l.ID == made.ID })
+		if err == nil && creator.Credential == c.ID && made.Status(at) != credential.Revoked && !known {
 			list = append(list, made)
 		}
 		return true

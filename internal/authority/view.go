@@ -13,13 +13,20 @@ import (
 	"github.com/keyturn/keyturn/internal/ledger"
 )
 
-// Cluster implements access.View. After a commit that changed the cluster's records it reads them again.
+// Cluster implements access.View. After a commit that changed the cluster's records it reads them again, and nobody gets
+// what was true before.
 func (a *Authority) Cluster(ctx context.Context) (*access.Cluster, error) {
-	if a.outdated.Swap(false) {
+	if c := a.cluster.Load(); c != nil && a.clusterRead.Load() == a.clusterWritten.Load() {
+		return c, nil
+	}
+	a.clusterMu.Lock()
+	defer a.clusterMu.Unlock()
+	written := a.clusterWritten.Load() // before the records are read: a later write counts again
+	if a.cluster.Load() == nil || a.clusterRead.Load() != written {
 		if err := a.loadCluster(ctx); err != nil {
-			a.outdated.Store(true)
 			return nil, fmt.Errorf("%w: %w", access.ErrUnavailable, err)
 		}
+		a.clusterRead.Store(written)
 	}
 	if c := a.cluster.Load(); c != nil {
 		return c, nil
@@ -35,18 +42,22 @@ const refreshEvery = time.Minute
 // store cannot be read, what was read before stands, and the next call tries again. An authority that is the only writer
 // needs no Refresh.
 func (a *Authority) Refresh(ctx context.Context, at time.Time) {
-	if a.cluster.Load() != nil && at.Unix() < a.looked.Load()+int64(refreshEvery/time.Second) {
+	if a.cluster.Load() != nil && at.Unix() < a.clusterLooked.Load()+int64(refreshEvery/time.Second) {
 		return
 	}
+	a.clusterMu.Lock()
+	defer a.clusterMu.Unlock()
+	written := a.clusterWritten.Load()
 	if a.loadCluster(ctx) == nil {
-		a.looked.Store(at.Unix())
+		a.clusterRead.Store(written)
+		a.clusterLooked.Store(at.Unix())
 	}
 }
 
 // Credential implements access.View: one strongly consistent read, or what is remembered of it.
 func (a *Authority) Credential(ctx context.Context, at time.Time, subject id.ID) (*credential.Credential, error) {
 	if a.known != nil {
-		if c, ok := a.known.get(subject); ok {
+		if c, ok := a.known.get(subject, at); ok {
 			return c, nil
 		}
 	}
@@ -58,11 +69,12 @@ func (a *Authority) Credential(ctx context.Context, at time.Time, subject id.ID)
 	case err != nil:
 		return nil, unavailable("read "+subject.String(), err)
 	}
-	c, err := a.join(alive(entries, at))
+	entries, span := alive(entries, at)
+	c, err := a.join(entries)
 	if err != nil {
 		return nil, err
 	}
-	a.known.put(subject, c, turn)
+	a.known.put(subject, remembered{c, span}, turn)
 	return c, nil
 }
 
@@ -93,51 +105,91 @@ func (a *Authority) join(entries []Entry) (*credential.Credential, error) {
 }
 
 // alive leaves out what the clock has ended, whether or not the store has deleted it: the answer does not depend on when a
-// store gets round to it.
-func alive(entries []Entry, at time.Time) []Entry {
+// store gets round to it. The span says when the clock would leave out the same.
+func alive(entries []Entry, at time.Time) ([]Entry, span) {
 	kept := entries[:0]
+	var s span
 	for _, e := range entries {
-		if !e.CopyExpires.IsZero() && !at.Before(e.CopyExpires) {
+		if s.over(e.CopyExpires, at) {
 			continue
 		}
-		if !e.SecretExpires.IsZero() && !at.Before(e.SecretExpires) {
+		if s.over(e.SecretExpires, at) {
 			e.Secret = nil
 		}
 		kept = append(kept, e)
 	}
-	return kept
+	return kept, s
+}
+
+// span is the time in which no date passes: from is in it, until is not. A zero end is open.
+type span struct{ from, until time.Time }
+
+// over reports whether a date has passed at instant at, and narrows the span to the side of it on which at is. Zero never
+// passes.
+func (s *span) over(date, at time.Time) bool {
+	switch {
+	case date.IsZero():
+		return false
+	case at.Before(date):
+		if s.until.IsZero() || date.Before(s.until) {
+			s.until = date
+		}
+		return false
+	}
+	if date.After(s.from) {
+		s.from = date
+	}
+	return true
+}
+
+func (s span) holds(at time.Time) bool {
+	return !at.Before(s.from) && (s.until.IsZero() || at.Before(s.until))
 }
 
 // memory keeps joined credentials where nobody else writes to the store. Its size is bounded: what was used since the last
 // turn survives the next one.
 type memory struct {
 	mu         sync.RWMutex
-	young, old map[id.ID]*credential.Credential
+	young, old map[id.ID]remembered
 	turns      uint64 // counts commits, so that a read which a commit overtook is not kept
+}
+
+// remembered is a joined credential, and when it is what a read would say: a clock that jumps must not decide for later.
+type remembered struct {
+	*credential.Credential
+	span
 }
 
 const memoryLimit = 4 << 10
 
-func newMemory() *memory { return &memory{young: map[id.ID]*credential.Credential{}} }
+func newMemory() *memory { return &memory{young: map[id.ID]remembered{}} }
 
-func (m *memory) get(subject id.ID) (*credential.Credential, bool) {
+func (m *memory) get(subject id.ID, at time.Time) (*credential.Credential, bool) {
 	m.mu.RLock()
-	c, young := m.young[subject]
-	old := m.old[subject]
+	r, young := m.young[subject]
+	_, old := m.old[subject]
 	m.mu.RUnlock()
-	if young {
-		return c, true
+	if !young && old {
+		r = m.renew(subject)
 	}
-	if old == nil {
+	if r.Credential == nil || !r.holds(at) {
 		return nil, false
 	}
+	return r.Credential, true
+}
+
+// renew keeps an old one for another turn. What was forgotten meanwhile is none.
+func (m *memory) renew(subject id.ID) remembered {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.old[subject] == nil { // forgotten meanwhile
-		return nil, false
+	if r, young := m.young[subject]; young {
+		return r
 	}
-	m.insert(subject, old)
-	return old, true
+	r, old := m.old[subject]
+	if old {
+		m.insert(subject, r)
+	}
+	return r
 }
 
 func (m *memory) turn() uint64 {
@@ -149,22 +201,22 @@ func (m *memory) turn() uint64 {
 	return m.turns
 }
 
-func (m *memory) put(subject id.ID, c *credential.Credential, turn uint64) {
+func (m *memory) put(subject id.ID, r remembered, turn uint64) {
 	if m == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.turns == turn {
-		m.insert(subject, c)
+		m.insert(subject, r)
 	}
 }
 
-func (m *memory) insert(subject id.ID, c *credential.Credential) {
+func (m *memory) insert(subject id.ID, r remembered) {
 	if len(m.young) >= memoryLimit {
-		m.old, m.young = m.young, map[id.ID]*credential.Credential{}
+		m.old, m.young = m.young, map[id.ID]remembered{}
 	}
-	m.young[subject] = c
+	m.young[subject] = r
 }
 
 // forget drops what a commit has changed. It is called after the commit and before the commit is answered.

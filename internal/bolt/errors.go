@@ -56,6 +56,8 @@ func (s *Store) explain(err error) error {
 	case errors.Is(err, ErrDamaged), errors.Is(err, authority.ErrConflict), errors.Is(err, authority.ErrNotFound),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case errors.Is(err, berrors.ErrTimeout):
+		return lockedError(s.path)
 	case errors.Is(err, berrors.ErrDatabaseNotOpen):
 		return fmt.Errorf("%s: %w", s.path, fs.ErrClosed)
 	}
@@ -76,8 +78,13 @@ func lockedError(path string) error {
 	return fmt.Errorf("%s: %w; stop that one first", path, ErrLocked)
 }
 
+func replacedError(path string) error {
+	return fmt.Errorf("%s: the file was removed or replaced while it was in use: nothing more is written to the old one; "+
+		"stop every keyturn that uses it, then put the right file in its place", path)
+}
+
 func modeError(path string, mode fs.FileMode) error {
-	return fmt.Errorf("%s: others may read or write it (mode %04o): run `chmod 600 %s`: %w",
+	return fmt.Errorf("%s: mode %04o is wider than 0600: run `chmod 600 %s`: %w",
 		path, mode.Perm(), shell(path), fs.ErrPermission)
 }
 

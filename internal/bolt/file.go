@@ -39,7 +39,27 @@ func takeFile(f *os.File, path string, timeout time.Duration) error {
 	if err := checkFile(f, path); err != nil {
 		return err
 	}
-	return lock(f, path, timeout)
+	if err := lock(f, path, timeout); err != nil {
+		return err
+	}
+	return inPlace(f, path)
+}
+
+// inPlace refuses a file that no longer has its name: somebody has removed it, or put a backup in its place, and what is
+// written to it is lost as soon as it is closed.
+func inPlace(f *os.File, path string) error {
+	named, err := os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	opened, failed := f.Stat()
+	if failed != nil {
+		return failed
+	}
+	if err != nil || !os.SameFile(named, opened) {
+		return replacedError(path)
+	}
+	return nil
 }
 
 // lock takes the file for this process alone. It is the same lock that bbolt takes.
@@ -69,7 +89,7 @@ func lock(f *os.File, path string, timeout time.Duration) error {
 // create makes an empty store under a name of its own and gives it its real name when it is complete and durable: a
 // crash leaves either a whole store or none. When somebody else was faster, theirs is as good.
 func create(path string) error {
-	draft, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+draftSuffix+"*")
+	draft, err := os.CreateTemp(filepath.Dir(path), draftPrefix(path)+"*")
 	if err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
@@ -86,7 +106,8 @@ func create(path string) error {
 	return syncFolder(filepath.Dir(path))
 }
 
-const draftSuffix = ".new-"
+// draftPrefix begins the names of drafts; a number follows.
+func draftPrefix(path string) string { return "." + filepath.Base(path) + ".draft-" }
 
 // removeDrafts removes what a crash in create left behind. Only the one that has the store locked does so.
 func removeDrafts(path string) {
@@ -95,7 +116,8 @@ func removeDrafts(path string) {
 		return // the folder may be closed to reading; drafts do no harm
 	}
 	for _, e := range found {
-		if strings.HasPrefix(e.Name(), filepath.Base(path)+draftSuffix) {
+		number, ok := strings.CutPrefix(e.Name(), draftPrefix(path))
+		if ok && strings.Trim(number, "0123456789") == "" {
 			_ = os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
 		}
 	}

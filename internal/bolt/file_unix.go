@@ -3,6 +3,7 @@
 package bolt
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -28,6 +29,12 @@ func checkFile(f *os.File, path string) error {
 
 func tryLock(f *os.File) error {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+// release lets go of the lock and closes the file. Closing alone would not do: where bbolt has not unmapped the file, the
+// mapping keeps the lock.
+func release(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 // fileSize returns the file's size in bytes. It is called before every read, so it allocates nothing.

@@ -146,18 +146,17 @@ func (i *inspector) tree(id uint64, depth int, keys span, leaf func(page, span) 
 	if err != nil {
 		return err
 	}
+	if p.count() == 0 && (depth > 0 || p.flags() == branchPage) { // only a table can be empty
+		return brokenf("page %d is empty", id)
+	}
 	if p.flags() == leafPage {
 		return leaf(p, keys)
 	}
 	return i.branches(p, depth, keys, leaf)
 }
 
-// branches goes down into the children of a branch page. bbolt keeps under each child only keys from the child's own
-// key up to the next child's.
+// branches goes down into the children of a branch page.
 func (i *inspector) branches(p page, depth int, keys span, leaf func(page, span) error) error {
-	if p.count() == 0 {
-		return brokenf("page %d is a branch without children", p.id())
-	}
 	var before []byte
 	for n := range p.count() {
 		e, err := p.branch(n)

@@ -120,13 +120,14 @@ func (p page) elementsEnd() uint64 {
 	return headerSize + uint64(p.count())*elementSize
 }
 
-// A span is which keys a page may have: from its first, up to and without its last; nil is no bound.
+// A span is which keys a page may have: exactly its first, and none from its last on; nil is no bound. bbolt finds a child
+// by the first key that it holds, so a parent that says anything else is damaged by the next write.
 type span struct{ first, last []byte }
 
-// order checks that key is in the span and greater than the one before it.
+// order checks key, which comes after the key before (nil for the first).
 func (s span) order(before, key []byte) error {
 	switch {
-	case before == nil && bytes.Compare(key, s.first) < 0:
+	case before == nil && s.first != nil && !bytes.Equal(key, s.first):
 	case before != nil && bytes.Compare(key, before) <= 0:
 	case s.last != nil && bytes.Compare(key, s.last) >= 0:
 	default:

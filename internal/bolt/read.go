@@ -50,7 +50,10 @@ func (s *Store) Page(ctx context.Context, list, after string, limit int) (names 
 			return true, nil
 		})
 	})
-	return names, err
+	if err != nil {
+		return nil, err
+	}
+	return names, nil
 }
 
 // scan calls each with what follows prefix and a zero in the keys of a table, from `from` on, until it has enough.
@@ -80,10 +83,10 @@ func (v view) scan(ctx context.Context, t table, prefix string, from []byte, eac
 
 // Ledger returns a part of one region's ledger. See authority.Store.
 func (s *Store) Ledger(ctx context.Context, region string, after uint64, limit int) (found []authority.Entry, err error) {
-	if !validName(region) || after == math.MaxUint64 || limit <= 0 {
-		return nil, ctx.Err()
-	}
 	err = s.view(ctx, func(v view) error {
+		if !validName(region) || after == math.MaxUint64 {
+			return nil
+		}
 		found, err = v.ledger(ctx, region, after, limit)
 		return err
 	})

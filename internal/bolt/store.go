@@ -65,7 +65,7 @@ func Open(path string, o Options) (*Store, error) {
 	}
 	s := &Store{path: path, file: f, writer: make(chan struct{}, 1)}
 	if err := s.start(); err != nil {
-		_ = f.Close() // bbolt may have closed it already
+		_ = release(f) // bbolt may have closed it already
 		return nil, s.explain(err)
 	}
 	return s, nil
@@ -110,7 +110,7 @@ func (s *Store) Close() (err error) {
 	}
 	s.closed = true
 	if s.dead.Load() != nil {
-		return s.file.Close() // bbolt may have died with its locks held
+		return release(s.file) // bbolt may have died with its own locks held, so it cannot be asked
 	}
 	defer s.guard(&err)()
 	return s.explain(s.db.Close())
@@ -157,12 +157,14 @@ func (s *Store) write(ctx context.Context, fn func(*change) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
+	if err := inPlace(s.file, s.path); err != nil {
+		return err
+	}
 	id, err := s.commit(fn)
-	switch {
-	case err == nil:
-		s.doubt.Store(false)
-	case id > 0:
-		s.doubt.Store(s.visible(id))
+	if err == nil {
+		s.doubt.Store(false) // what was in doubt lies below this commit
+	} else if id > 0 && s.visible(id) {
+		s.doubt.Store(true)
 	}
 	return s.explain(err)
 }

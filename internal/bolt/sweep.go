@@ -23,15 +23,20 @@ const sweepBatch = 1000
 // runs but the size of the file.
 func (s *Store) Sweep(ctx context.Context, at time.Time) (removed int, err error) {
 	for {
-		var due [][]byte
-		if err := s.view(ctx, func(v view) error { due, err = v.due(at, sweepBatch); return err }); err != nil {
+		more := false // a commit costs an fsync: none where there is nothing to do
+		err := s.view(ctx, func(v view) error {
+			due, err := v.due(at, 1)
+			more = len(due) > 0
+			return err
+		})
+		if err != nil || !more {
 			return removed, err
 		}
-		if len(due) == 0 {
-			return removed, nil
-		}
 		n := 0
-		err := s.update(ctx, func(c *change) error { n, err = c.sweep(at); return err })
+		err = s.update(ctx, func(c *change) (err error) {
+			n, err = c.sweep(at)
+			return err
+		})
 		if err != nil {
 			return removed, err
 		}
@@ -67,45 +72,55 @@ func (c *change) sweep(at time.Time) (int, error) {
 		return 0, err
 	}
 	for _, k := range due {
-		_, kind, ref, _ := splitDate(k)
-		if err := c.drop(kind, ref); err != nil {
-			return 0, err
-		}
-		if kind == claimDate {
-			err = c.remove(dates, k) // the others go when their extra is replaced
-		}
-		if err != nil {
+		if err := c.drop(k); err != nil {
 			return 0, err
 		}
 	}
 	return len(due), nil
 }
 
-func (c *change) drop(k kind, ref []byte) error {
-	switch k {
+// drop removes what a key of the time-ordered index names, and the key.
+func (c *change) drop(date []byte) error {
+	_, kind, ref, _ := splitDate(date)
+	switch kind {
+	case secretDate:
+		return c.dropSecret(ref)
+	case copyDate:
+		return c.dropCopy(ref)
 	case claimDate:
-		return c.remove(claims, ref)
-	case secretDate, copyDate:
-		before, err := c.extra(ref)
-		if err != nil {
+		if err := c.remove(claims, ref); err != nil {
 			return err
 		}
-		after := before
-		if k == secretDate {
-			after.secret = nil
-			return c.replaceExtra(ref, before, after)
-		}
-		subject, _, err := c.record(ref)
-		if err != nil {
-			return err
-		}
-		after.gone = string(subject)
-		if err := c.remove(subjects, pair(after.gone, ref)); err != nil {
-			return err
-		}
-		return c.replaceExtra(ref, before, after)
+		return c.remove(dates, date)
 	}
 	return brokenf("a date is of an unknown kind")
+}
+
+func (c *change) dropSecret(ref []byte) error {
+	before, err := c.extra(ref)
+	if err != nil {
+		return err
+	}
+	after := before
+	after.secret = nil
+	return c.replaceExtra(ref, before, after)
+}
+
+func (c *change) dropCopy(ref []byte) error {
+	before, err := c.extra(ref)
+	if err != nil {
+		return err
+	}
+	subject, _, err := c.record(ref)
+	if err != nil {
+		return err
+	}
+	after := before
+	after.gone = string(subject)
+	if err := c.remove(subjects, pair(after.gone, ref)); err != nil {
+		return err
+	}
+	return c.replaceExtra(ref, before, after)
 }
 
 // redate moves what becomes due from one instant to another. The zero instant is never.

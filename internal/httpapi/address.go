@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -14,12 +15,12 @@ func (s *server) source(r *http.Request) string {
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- { // the nearest hop stands last; the first one that is not a proxy of ours called
-		hop := strings.TrimSpace(hops[i])
-		if _, err := netip.ParseAddr(hop); err != nil {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
 			break
 		}
-		peer = hop
-		if !s.trusted(hop) {
+		peer = hop.WithZone("").Unmap().String()
+		if !s.trusted(peer) {
 			break
 		}
 	}
@@ -53,9 +54,15 @@ func (s *server) base(r *http.Request) string {
 		if proto := r.Header.Get("X-Forwarded-Proto"); proto == "http" || proto == "https" {
 			scheme = proto
 		}
-		if forwarded := r.Header.Get("X-Forwarded-Host"); forwarded != "" {
+		if forwarded := r.Header.Get("X-Forwarded-Host"); isHost(forwarded) {
 			host = forwarded
 		}
 	}
 	return scheme + "://" + host
+}
+
+// isHost reports whether a forwarded value is one host, with or without a port: nothing that would change the URL around it.
+func isHost(s string) bool {
+	u, err := url.Parse("http://" + s)
+	return err == nil && s != "" && u.Host == s && u.Hostname() != "" && !strings.Contains(s, ",")
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -45,7 +46,11 @@ func bearerToken(r *http.Request) (string, bool) {
 	if len(values) != 1 {
 		return "", false
 	}
-	scheme, text, _ := strings.Cut(values[0], " ")
+	return bearerIn(values[0])
+}
+
+func bearerIn(header string) (string, bool) {
+	scheme, text, _ := strings.Cut(header, " ")
 	text = strings.TrimSpace(text)
 	return text, strings.EqualFold(scheme, "Bearer") && text != ""
 }
@@ -55,25 +60,42 @@ func bearerToken(r *http.Request) (string, bool) {
 func (s *server) once(scope credential.Scope, h handler) handler {
 	return func(c *call) (answer, error) {
 		denied := c.authenticate(scope)
-		key := c.Header.Get(HeaderIdempotencyKey)
-		if key == "" || denied != nil && !errors.Is(denied, access.ErrToken) {
-			if denied != nil {
-				return answer{}, denied
-			}
-			return c.withBody(h)
-		}
-		caller := c.caller.Credential
 		if denied == nil {
-			return c.withOnce(h, key, caller.ID.String())
+			return c.withOnce(h, idempotent{c.caller.ID().String(), c.caller.Scopes})
 		}
 		text, _ := bearerToken(c.Request)
+		if !c.hasKey() || !errors.Is(denied, access.ErrToken) {
+			return answer{}, denied
+		}
 		former, err := s.authority.Former(c.Context(), text)
 		if err != nil {
 			return answer{}, denied
 		}
-		return c.withOnce(func(*call) (answer, error) { return answer{}, denied }, key, former.String())
+		return c.withOnce(func(*call) (answer, error) { return answer{}, denied }, idempotent{former.String(), scopesIn(text)})
 	}
 }
+
+// idempotent is who asks for an idempotent write, and what their token allows: an answer is not given again to less.
+type idempotent struct {
+	caller string
+	scopes credential.Scopes
+}
+
+// scopesIn reads the scopes of a token whose signature has been checked.
+func scopesIn(text string) credential.Scopes {
+	var claims struct{ Scope string }
+	if parts := strings.Split(text, "."); len(parts) == 3 {
+		payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
+		_ = json.Unmarshal(payload, &claims)
+	}
+	scopes, err := credential.SplitScopes(claims.Scope)
+	if err != nil {
+		return nil
+	}
+	return scopes
+}
+
+func (c *call) hasKey() bool { return len(c.Header.Values(HeaderIdempotencyKey)) > 0 }
 
 func (c *call) withBody(h handler) (answer, error) {
 	body, err := c.readBody("application/json")
@@ -84,20 +106,25 @@ func (c *call) withBody(h handler) (answer, error) {
 	return h(c)
 }
 
-// withOnce gives the earlier answer of the same request, or runs h with c.once set.
-func (c *call) withOnce(h handler, key, caller string) (answer, error) {
-	if len(key) < 32 || len(key) > 128 || strings.ContainsFunc(key, func(r rune) bool { return notRequestID(r) || r == '.' }) {
+// withOnce gives the earlier answer of the same request, or runs h with c.once set. Without a key it just runs h.
+func (c *call) withOnce(h handler, by idempotent) (answer, error) {
+	if !c.hasKey() {
+		return c.withBody(h)
+	}
+	keys := c.Header.Values(HeaderIdempotencyKey)
+	key := keys[0]
+	if len(keys) > 1 || len(key) < 32 || len(key) > 128 || strings.ContainsFunc(key, func(r rune) bool { return notRequestID(r) || r == '.' }) {
 		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "Idempotency-Key has to be 32 to 128 of A-Z a-z 0-9 _ -")
 	}
 	return c.withBody(func(c *call) (answer, error) {
-		c.once = authority.Once{Key: key, Caller: caller, Request: c.fingerprint(), Render: c.render}
+		c.once = authority.Once{Key: key, Caller: by.caller, Request: c.fingerprint(), Render: by.render}
 		a, err := answer{}, c.server.authority.Replay(c.Context(), c.at, c.once)
 		if err == nil {
 			a, err = h(c)
 		}
 		var replayed *authority.Replayed
 		if errors.As(err, &replayed) {
-			return unseal(replayed.Answer)
+			return by.unseal(replayed.Answer)
 		}
 		return a, err
 	})
@@ -121,31 +148,44 @@ func (c *call) fingerprint() []byte {
 
 // sealedAnswer is an answer as it is kept for a replay.
 type sealedAnswer struct {
-	Status   int             `json:"status"`
-	Location string          `json:"location,omitempty"`
-	Body     json.RawMessage `json:"body"`
+	Status   int               `json:"status"`
+	Location string            `json:"location,omitempty"`
+	Scopes   credential.Scopes `json:"scopes,omitempty"` // of the token that it was given to
+	Body     json.RawMessage   `json:"body"`
 }
 
 // render makes the kept answer of a result: exactly what the first caller got.
-func (c *call) render(result any) ([]byte, error) {
+func (by idempotent) render(result any) ([]byte, error) {
 	a := resultAnswer(result)
 	body, err := json.Marshal(a.body)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(sealedAnswer{a.status, a.header["Location"], body})
+	return json.Marshal(sealedAnswer{a.status, a.header["Location"], by.scopes, body})
 }
 
-func unseal(kept []byte) (answer, error) {
+// unseal returns the kept answer. It can hold a secret, so it takes every scope that the first caller's token had.
+func (by idempotent) unseal(kept []byte) (answer, error) {
 	var s sealedAnswer
 	if err := json.Unmarshal(kept, &s); err != nil {
 		return answer{}, err
+	}
+	if !by.scopes.Cover(s.Scopes) {
+		return answer{}, access.ErrForbidden
 	}
 	a := answer{status: s.Status, body: s.Body, header: map[string]string{HeaderReplayed: "true"}}
 	if s.Location != "" {
 		a.header["Location"] = s.Location
 	}
 	return a, nil
+}
+
+// resultOf is the answer to a write, if it came to one: a failed write has no credential to tell of.
+func resultOf(result any, err error) (answer, error) {
+	if err != nil {
+		return answer{}, err
+	}
+	return resultAnswer(result), nil
 }
 
 // resultAnswer is the answer to what an idempotent write has done.

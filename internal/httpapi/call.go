@@ -102,11 +102,7 @@ func (c *call) failure(header http.Header, err error) answer {
 		return c.oauthFailure(header, e)
 	}
 	if e.Status == http.StatusUnauthorized {
-		challenge := `Bearer realm="keyturn"`
-		if c.Header.Get("Authorization") != "" {
-			challenge += `, error="invalid_token"`
-		}
-		header.Set("WWW-Authenticate", challenge)
+		header.Set("WWW-Authenticate", c.challenge())
 		e.Message = "unauthorized"
 	}
 	body := errorBody{Error: e.Message, Code: e.Code}
@@ -114,6 +110,16 @@ func (c *call) failure(header http.Header, err error) answer {
 		body.RequestID = c.seen.RequestID
 	}
 	return answer{status: e.Status, body: body}
+}
+
+// challenge is that of RFC 6750 §3: it names an error only to a caller who showed a token.
+func (c *call) challenge() string {
+	for _, value := range c.Header.Values("Authorization") {
+		if _, shown := bearerIn(value); shown {
+			return `Bearer realm="keyturn", error="invalid_token"`
+		}
+	}
+	return `Bearer realm="keyturn"`
 }
 
 func (c *call) isOAuth() bool { return strings.HasPrefix(c.seen.Route, "/v1/oauth/") }

@@ -19,7 +19,9 @@ func (s *server) live(*call) (answer, error) { return answer{body: Health{Status
 func (s *server) ready(c *call) (answer, error) {
 	if failed := s.authority.Ready(c.Context(), c.at); len(failed) > 0 {
 		c.seen.Code = string(Unavailable)
-		return answer{status: http.StatusServiceUnavailable, body: Health{"unavailable", failed}}, nil
+		return answer{
+			status: http.StatusServiceUnavailable, body: Health{"unavailable", failed}, header: map[string]string{"Retry-After": "5"},
+		}, nil
 	}
 	return answer{body: Health{Status: "ok"}}, nil
 }
@@ -87,19 +89,16 @@ func (s *server) identity(c *call) (answer, error) {
 func (s *server) bootstrap(c *call) (answer, error) {
 	h := func(c *call) (answer, error) {
 		r := authority.BootstrapRequest{Token: c.Header.Get(HeaderBootstrapToken), URL: s.base(c.Request), License: c.body}
-		if body := bytes.TrimSpace(c.body); len(body) == 0 || json.Valid(body) && string(compact(body)) == "{}" {
+		if json.Valid(c.body) && string(compact(c.body)) == "{}" {
 			r.License = nil
 		}
 		done, err := s.authority.Bootstrap(c.Context(), c.origin(""), r, c.once)
-		return resultAnswer(done), err
+		return resultOf(done, err)
 	}
 	if err := s.authority.MayBootstrap(c.Header.Get(HeaderBootstrapToken)); err != nil {
 		return answer{}, err
 	}
-	if key := c.Header.Get(HeaderIdempotencyKey); key != "" {
-		return c.withOnce(h, key, "bootstrap")
-	}
-	return c.withBody(h)
+	return c.withOnce(h, idempotent{caller: "bootstrap"})
 }
 
 func compact(body []byte) []byte {
@@ -176,11 +175,14 @@ func (s *server) rotateKey(c *call) (answer, error) {
 
 // audit is GET /v1/audit.
 func (s *server) audit(c *call) (answer, error) {
-	limit, err := c.limit(50, 500)
+	query, err := c.query()
 	if err != nil {
 		return answer{}, err
 	}
-	query := c.URL.Query()
+	limit, err := limited(query, 50, 500)
+	if err != nil {
+		return answer{}, err
+	}
 	filter := authority.AuditFilter{Subject: query.Get("subject"), Actor: query.Get("actor")}
 	events, next, err := s.authority.Audit(c.Context(), c.caller, query.Get("after"), limit, filter)
 	if err != nil {
@@ -198,13 +200,17 @@ const maxExport = 3 << 20
 
 // export is GET /v1/export: JSON lines.
 func (s *server) export(c *call) (answer, error) {
-	limit, err := c.limit(2000, 5000)
+	query, err := c.query()
+	if err != nil {
+		return answer{}, err
+	}
+	limit, err := limited(query, 2000, 5000)
 	if err != nil {
 		return answer{}, err
 	}
 	var lines bytes.Buffer
 	encode := json.NewEncoder(&lines)
-	next, err := s.authority.Export(c.Context(), c.caller, c.at, c.URL.Query().Get("after"), limit, func(e authority.Exported) bool {
+	next, err := s.authority.Export(c.Context(), c.caller, c.at, query.Get("after"), limit, func(e authority.Exported) bool {
 		if lines.Len() > maxExport {
 			return false
 		}

@@ -22,17 +22,21 @@ func reveal(s credential.Secret) string {
 }
 
 func credentialWire(c *credential.Credential, at time.Time) Credential {
+	number, current := 0, c.Current() // not the highest number: that one can be revoked while an older one is not
+	if current != nil {
+		number = current.Number
+	}
 	w := Credential{
-		ClientID: c.ClientID(c.Number()), ID: c.ID.String(), Name: optional(c.Name), Kind: string(c.Kind),
-		Scopes: c.Scopes.Strings(), LicenseID: optional(c.LicenseID.String()), Version: c.Number(), Status: string(c.Status(at)),
+		ClientID: c.ClientID(number), ID: c.ID.String(), Name: optional(c.Name), Kind: string(c.Kind),
+		Scopes: c.Scopes.Strings(), LicenseID: optional(c.LicenseID.String()), Version: number, Status: string(c.Status(at)),
 		CreatedAt: Time{c.CreatedAt}, CreatedBy: optional(c.CreatedBy), ExpiresAt: Time{c.ExpiresAt}, RevokedAt: Time{c.RevokedAt},
 		Labels: c.Labels, Previous: previousWire(c, c.Superseded(at)),
 	}
 	if w.Labels == nil {
 		w.Labels = map[string]string{}
 	}
-	if v := c.Current(); v != nil && v.Number > 1 {
-		w.RotatedAt = Time{v.CreatedAt}
+	if number > 1 {
+		w.RotatedAt = Time{current.CreatedAt}
 	}
 	return w
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -15,11 +16,14 @@ import (
 
 // list is GET /v1/credentials.
 func (s *server) list(c *call) (answer, error) {
-	limit, err := c.limit(50, 500)
+	query, err := c.query()
 	if err != nil {
 		return answer{}, err
 	}
-	query := c.URL.Query()
+	limit, err := limited(query, 50, 500)
+	if err != nil {
+		return answer{}, err
+	}
 	include, after := query.Get("include"), query.Get("cursor")
 	if include != "" && include != "revoked" {
 		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "include can only be revoked")
@@ -40,9 +44,19 @@ func (s *server) list(c *call) (answer, error) {
 	return answer{body: w}, nil
 }
 
-// limit reads how many things a page may have.
-func (c *call) limit(usual, most int) (int, error) {
-	text := c.URL.Query().Get("limit")
+// query reads the parameters behind the path. A malformed one, or one that is there twice, would else be left out in
+// silence.
+func (c *call) query() (url.Values, error) {
+	values, err := url.ParseQuery(c.URL.RawQuery)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, InvalidRequest, "the query is malformed")
+	}
+	return values, unrepeated(values)
+}
+
+// limited reads how many things a page may have.
+func limited(query url.Values, usual, most int) (int, error) {
+	text := query.Get("limit")
 	if text == "" {
 		return usual, nil
 	}
@@ -77,7 +91,7 @@ func (s *server) create(c *call) (answer, error) {
 		return answer{}, err
 	}
 	done, err := s.authority.Create(c.Context(), c.caller, c.origin(w.Reason), r, c.once)
-	return resultAnswer(done), err
+	return resultOf(done, err)
 }
 
 func publicKey(text []byte) (*jwk.Key, error) {
@@ -119,7 +133,11 @@ func (s *server) revoke(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	reason := c.URL.Query().Get("reason")
+	query, err := c.query()
+	if err != nil {
+		return answer{}, err
+	}
+	reason := query.Get("reason")
 	if err := credential.CheckReason(reason); err != nil {
 		return answer{}, err
 	}
@@ -137,7 +155,7 @@ func (s *server) rotate(c *call) (answer, error) {
 		return answer{}, err
 	}
 	done, err := s.authority.Rotate(c.Context(), c.caller, c.origin(reason), target, r, c.once)
-	return resultAnswer(done), err
+	return resultOf(done, err)
 }
 
 // rotateShared is POST /v1/cluster/credentials/rotate.
@@ -147,7 +165,7 @@ func (s *server) rotateShared(c *call) (answer, error) {
 		return answer{}, err
 	}
 	done, err := s.authority.RotateShared(c.Context(), c.caller, c.origin(reason), r, c.once)
-	return resultAnswer(done), err
+	return resultOf(done, err)
 }
 
 func (c *call) rotation() (authority.RotateRequest, string, error) {

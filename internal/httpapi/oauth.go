@@ -161,6 +161,9 @@ func (c *call) introspector(form url.Values) (id.ID, credential.Scopes, error) {
 		}
 		return client.Credential.ID, client.Credential.Scopes, nil
 	}
+	if form.Get("client_secret") != "" || form.Get("client_assertion") != "" {
+		return "", nil, refuse(http.StatusBadRequest, InvalidRequest, "authenticate in one way only: a Bearer token, or as at the token endpoint")
+	}
 	caller, err := c.server.authority.Check(c.Context(), c.at, text, "")
 	if err != nil {
 		return "", nil, err

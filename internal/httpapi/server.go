@@ -50,8 +50,9 @@ func NewServer(a *authority.Authority, o ServerOptions) http.Handler {
 	for path, r := range s.routes() {
 		mux.Handle(path, endpoint{s, path, r})
 	}
-	mux.Handle("/", endpoint{server: s, pattern: "other"})
-	return exactPaths{mux}
+	other := endpoint{server: s, pattern: "other"}
+	mux.Handle("/", other)
+	return exactPaths{mux, other}
 }
 
 // methods are the handlers of one path.
@@ -91,19 +92,15 @@ func (s *server) routes() map[string]methods {
 	}
 }
 
-// exactPaths refuses what ServeMux would redirect: a path that is not in its clean form.
-type exactPaths struct{ mux *http.ServeMux }
+// exactPaths refuses what ServeMux would redirect or answer by itself: a path that is not in its clean form, or none.
+type exactPaths struct{ mux, other http.Handler }
 
 func (e exactPaths) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if cleanPath(r.URL.Path) {
-		e.mux.ServeHTTP(w, r)
+	if r.RequestURI == "*" || !cleanPath(r.URL.Path) {
+		e.other.ServeHTTP(w, r)
 		return
 	}
-	r2 := *r
-	u := *r.URL
-	u.Path, u.RawPath = "/", ""
-	r2.URL = &u
-	e.mux.ServeHTTP(w, &r2)
+	e.mux.ServeHTTP(w, r)
 }
 
 // cleanPath: it begins with one slash, and has no empty, "." or ".." segment before its end.

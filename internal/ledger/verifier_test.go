@@ -209,3 +209,34 @@ func TestChain_FollowsOneRegion(t *testing.T) {
 		t.Errorf("at %d", chain.Seq)
 	}
 }
+
+func TestExamine_ChecksAndForgetsTheRecord(t *testing.T) {
+	t.Parallel()
+	b := newBook(t, "a", "a")
+	data := b.founding(t)
+	v := ledger.NewVerifier(public(t, "a"))
+	first, err := v.Examine(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := v.Examine(data)
+	if err != nil || again == first || again.Seq != first.Seq {
+		t.Errorf("examined again: %v", err)
+	}
+	opened, err := v.Open(data)
+	if err != nil || opened == first {
+		t.Errorf("opened: %v", err)
+	}
+	if known, err := v.Examine(data); err != nil || known != opened {
+		t.Errorf("what is open is not used: %v", err)
+	}
+	v.Trust([][]byte{data})
+	b.cluster = another
+	if _, err := v.Examine(b.founding(t)); !errors.Is(err, ledger.ErrRecord) {
+		t.Errorf("of another cluster: %v", err)
+	}
+	data[len(data)-1] ^= 1
+	if _, err := v.Examine(data); !errors.Is(err, ledger.ErrSignature) {
+		t.Errorf("a changed record: %v", err)
+	}
+}

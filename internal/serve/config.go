@@ -21,6 +21,18 @@ import (
 	"github.com/keyturn/keyturn/internal/jwk"
 )
 
+// ErrSettings says that a Config cannot work as it is: what was asked for has to change, not the machine.
+var ErrSettings = errors.New("settings do not go together")
+
+// unsettled is an error about the settings. Its text is all that a person needs.
+type unsettled struct{ error }
+
+// Is makes it match ErrSettings.
+func (unsettled) Is(target error) bool { return target == ErrSettings }
+
+// Unwrap gives the cause.
+func (u unsettled) Unwrap() error { return u.error }
+
 // Config is what a Server is told. DataDir and Listen are required; the zero value of all else works on loopback.
 type Config struct {
 	DataDir string // made with mode 0700 where it is missing

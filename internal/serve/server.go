@@ -44,14 +44,14 @@ type Server struct {
 }
 
 // Open opens the data directory and everything in it, and makes what is missing in a new one. Who gets a Server has to Run
-// or Close it.
+// or Close it. It returns ErrSettings, bolt.ErrLocked while another process has the directory, or what is wrong with a file.
 func Open(ctx context.Context, c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	place, err := c.check(ctx)
 	if err != nil {
-		return nil, err
+		return nil, unsettled{err}
 	}
 	log := c.Log.Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) { e.Time("time", instant(c.Now)) }))
 	var cert *certificate

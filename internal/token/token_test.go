@@ -151,7 +151,7 @@ func TestVerify_TakesTheAlgorithmFromTheKey(t *testing.T) {
 			mac.Write([]byte(text))
 			refuse("HS256 with "+alg+"'s public key as "+name, text+"."+b64(mac.Sum(nil)))
 		}
-		for other, o := range all { // well signed by one key, in the name of another
+		for other := range all { // well signed by one key, in the name of another
 			if other == alg {
 				continue
 			}
@@ -165,7 +165,6 @@ func TestVerify_TakesTheAlgorithmFromTheKey(t *testing.T) {
 				}
 				refuse(other+" in the name of "+alg+" "+kid, text+"."+b64(sig))
 			}
-			_ = o
 		}
 	}
 	rs := rsaKey() // PS256 and RS512 are RSA too, and not the key's algorithm

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/keyturn/keyturn/internal/devcluster"
+	"github.com/keyturn/keyturn/internal/httpapi"
+)
+
+// DemoCmd shows a whole cluster at work, and checks each thing that it says.
+type DemoCmd struct{}
+
+// The demo's window is short enough to be watched, and the whole of it never takes longer than demoTime.
+const (
+	demoWindow = 4 * time.Second
+	demoTime   = time.Minute
+)
+
+// Run plays all scenes on a cluster of its own, which is gone afterwards. It fails at the first thing that does not hold.
+func (c *DemoCmd) Run(a *App) (err error) {
+	ctx, cancel := context.WithTimeout(a.Context, demoTime)
+	defer cancel()
+	cluster, err := devcluster.Start(ctx, devcluster.Options{Version: a.Version, Log: a.logger(zerolog.WarnLevel), Now: a.Now})
+	if err != nil {
+		return &failure{what: "demo", why: err}
+	}
+	defer func() { err = errors.Join(err, cluster.Close()) }()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client, err := httpapi.NewClient(cluster.URL(), httpapi.ClientOptions{Transport: transport, UserAgent: "keyturn-demo/" + a.Version})
+	if err != nil {
+		return err
+	}
+	d := &demo{App: a, Context: ctx, cluster: cluster, client: client, transport: transport}
+	d.first = pair{cluster.ClientID(), cluster.Secret().Reveal()}
+	if err := d.play(); err != nil {
+		return &failure{what: fmt.Sprintf("demo, step %d", d.scene), why: err}
+	}
+	return a.data(fmt.Sprintf("\nAll of it held: %d things checked over HTTP, in %s.\n", d.checked, a.Now().Sub(d.began).Round(time.Second)))
+}
+
+// pair is what a client authenticates with.
+type pair struct{ id, secret string }
+
+// demo is one performance.
+type demo struct {
+	*App
+	context.Context
+	cluster   *devcluster.Cluster
+	client    *httpapi.Client
+	transport *http.Transport
+	began     time.Time
+	scene     int
+	checked   int
+
+	first, second, third pair      // the shared credential's versions
+	admin                string    // an access token of the newest version
+	killed               string    // an access token of the second version
+	scoped               pair      // a credential that may only read services
+	scopedToken          string    // its token
+	deadline             time.Time // of the first version
+}
+
+// play runs the scenes in their order.
+func (d *demo) play() error {
+	d.began = d.Now()
+	for _, scene := range []struct {
+		title string
+		play  func() error
+	}{
+		{"A vendor issues a license", d.showLicense},
+		{"The authority is bootstrapped with it", d.showBootstrap},
+		{"The first secret gets a token", d.showToken},
+		{"A client gets a credential of its own", d.showCreate},
+		{"Tokens are checked", d.showIntrospection},
+		{"A token can be narrower than its credential", d.showNarrow},
+		{fmt.Sprintf("The shared credential is rotated, with a window of %s", demoWindow), d.showRotation},
+		{"Old and new are accepted side by side", d.showWindow},
+		{"The window closes, and nobody who changed in time notices", d.showEnd},
+		{"A secret has leaked: emergency rotation", d.showEmergency},
+		{"The client's credential is revoked", d.showRevocation},
+		{"The authority is restarted on its file", d.showRestart},
+		{"The audit trail tells who did what", d.showAudit},
+	} {
+		d.scene++
+		if err := d.data(fmt.Sprintf("\n%2d. %s\n", d.scene, scene.title)); err != nil {
+			return err
+		}
+		if err := scene.play(); err != nil {
+			_ = d.data(fmt.Sprintf("    %s %s\n", d.mark("FAILED", "✗", "31"), plain(err.Error())))
+			return err
+		}
+	}
+	return nil
+}
+
+// mark is a word, or a coloured sign on a terminal.
+func (d *demo) mark(word, sign, colour string) string {
+	switch {
+	case !d.isTerminal(d.Stdout) || d.Env("TERM") == "dumb":
+		return word
+	case d.Env("NO_COLOR") != "":
+		return sign
+	}
+	return "\x1b[" + colour + "m" + sign + "\x1b[0m"
+}
+
+// holds prints what has just been checked.
+func (d *demo) holds(format string, args ...any) error {
+	d.checked++
+	return d.data("    " + d.mark("ok", "✓", "32") + " " + fmt.Sprintf(format, args...) + "\n")
+}
+
+// check prints what was checked where it holds, and fails where it does not.
+func (d *demo) check(ok bool, format string, args ...any) error {
+	if !ok {
+		return fmt.Errorf("this does not hold: "+format, args...)
+	}
+	return d.holds(format, args...)
+}
+
+// token gets a token as a client does.
+func (d *demo) token(p pair, scope string) (httpapi.Token, error) {
+	t, _, err := d.client.Token(d, httpapi.TokenParams{ClientID: p.id, ClientSecret: p.secret, Scope: scope})
+	return t, err
+}
+
+// call asks the API and decodes the answer.
+func (d *demo) call(into any, r httpapi.Request) error {
+	a, err := d.client.Call(d, r)
+	if err != nil || into == nil {
+		return err
+	}
+	return a.Decode(into)
+}
+
+// refusal checks that something was refused, with that code, and prints the words of the refusal.
+func (d *demo) refusal(err error, code httpapi.Code, what string) error {
+	var e *httpapi.Error
+	if !errors.As(err, &e) || e.Code != code {
+		return fmt.Errorf("%s: want %s, got %w", what, code, cmpErr(err))
+	}
+	return d.holds("%s: %d %s, %q", what, e.Status, e.Code, e.Message)
+}
+
+// cmpErr is an error also where there was none.
+func cmpErr(err error) error {
+	if err == nil {
+		return errors.New("no refusal")
+	}
+	return err
+}
+
+// several runs checks until one fails.
+func several(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// words joins a list for a person.
+func words(list []string) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	return strings.Join(list, ", ")
+}
