@@ -1,0 +1,45 @@
+package dynamo_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/authority/storetest"
+	"github.com/keyturn/keyturn/internal/dynamo"
+	"github.com/keyturn/keyturn/internal/dynamo/local"
+)
+
+// quick gives up an attempt soon, and a call late: for transports with faults.
+var quick = dynamo.Options{Patience: 20 * time.Second, Attempt: 400 * time.Millisecond}
+
+// faulty returns a store in a new table whose requests go through faults.
+func faulty(t testing.TB, o dynamo.Options) (*dynamo.Store, *local.Faults) {
+	t.Helper()
+	f := &local.Faults{Next: transport(t)}
+	table := server.Table(t, server.Client(t, region, nil))
+	return openTable(t, server.Client(t, region, f), table, o), f
+}
+
+func transport(t testing.TB) http.RoundTripper {
+	next := http.DefaultTransport.(*http.Transport).Clone()
+	next.MaxIdleConnsPerHost = 32
+	t.Cleanup(next.CloseIdleConnections)
+	return next
+}
+
+// Every third request of the whole suite goes wrong, each time in another way, and nobody notices.
+func TestStore_SuiteUnderFaults(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) authority.Store {
+		s, f := faulty(t, quick)
+		faults := local.AllFaults()
+		f.Plan = func(n int, _ string) local.Fault {
+			if n%3 != 0 {
+				return ""
+			}
+			return faults[n/3%len(faults)]
+		}
+		return s
+	})
+}
