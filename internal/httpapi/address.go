@@ -44,7 +44,8 @@ func (s *server) trusted(address string) bool {
 	return false
 }
 
-// base is the URL at which the caller asked, without a trailing slash.
+// base is the URL at which the caller asked, without a trailing slash. It has the prefix that was stripped from the path on
+// the way here: RequestURI still holds it (see http.StripPrefix).
 func (s *server) base(r *http.Request) string {
 	scheme, host := "http", r.Host
 	if r.TLS != nil {
@@ -58,7 +59,18 @@ func (s *server) base(r *http.Request) string {
 			host = forwarded
 		}
 	}
-	return scheme + "://" + host
+	return scheme + "://" + host + stripped(r)
+}
+
+// stripped is what the path began with before somebody took it off; "" for an absolute form (RFC 9112 §3.2.2), which nobody
+// strips.
+func stripped(r *http.Request) string {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	prefix, ok := strings.CutSuffix(path, r.URL.EscapedPath())
+	if !ok || !strings.HasPrefix(prefix, "/") || strings.HasPrefix(prefix, "//") {
+		return ""
+	}
+	return strings.TrimSuffix(prefix, "/")
 }
 
 // isHost reports whether a forwarded value is one host, with or without a port: nothing that would change the URL around it.

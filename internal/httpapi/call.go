@@ -47,7 +47,7 @@ type endpoint struct {
 func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := e.server.o.Now()
 	c := &call{Request: r, server: e.server, at: now.UTC().Truncate(time.Second)}
-	c.seen = Observation{At: c.at, Method: r.Method, Route: e.pattern, RequestID: requestID(r), Source: e.server.source(r)}
+	c.seen = Observation{At: c.at, Context: r.Context(), Method: r.Method, Route: e.pattern, RequestID: requestID(r), Source: e.server.source(r)}
 	w.Header().Set(HeaderRequestID, c.seen.RequestID)
 	a, err := e.handle(w, c)
 	if err != nil {
@@ -86,6 +86,19 @@ func (m methods) allow() string {
 	}
 	slices.Sort(list)
 	return strings.Join(list, ", ")
+}
+
+// Fail answers r with an error, in the server's place: where it cannot be opened, or has not answered in time. It returns
+// what there is to log. Route is the path's family at best: nobody has looked for a route.
+func Fail(w http.ResponseWriter, r *http.Request, at time.Time, err error) Observation {
+	c := &call{Request: r, server: &server{}, at: at.UTC().Truncate(time.Second)}
+	c.seen = Observation{At: c.at, Context: r.Context(), Method: r.Method, Route: "other", RequestID: requestID(r), Source: remote(r)}
+	if strings.HasPrefix(r.URL.Path, "/v1/oauth/") {
+		c.seen.Route = "/v1/oauth/"
+	}
+	w.Header().Set(HeaderRequestID, c.seen.RequestID)
+	c.write(w, c.failure(w.Header(), err))
+	return c.seen
 }
 
 // failure is the answer to an error, in the shape of the endpoint.

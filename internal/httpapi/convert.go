@@ -53,6 +53,12 @@ func createdWire(r authority.Created) Created {
 	return Created{credentialWire(r.Credential, r.Credential.CreatedAt), reveal(r.Secret)}
 }
 
+// RotationOf is the answer to a rotation that was not asked for over HTTP. It holds the secret.
+func RotationOf(r authority.Rotation) Rotation { return rotationWire(r) }
+
+// BootstrappedOf is the answer to a bootstrap that was not asked for over HTTP. It holds the secret.
+func BootstrappedOf(r authority.Bootstrapped) Bootstrapped { return bootstrappedWire(r) }
+
 func bootstrappedWire(r authority.Bootstrapped) Bootstrapped {
 	return Bootstrapped{
 		ClusterID: r.ClusterID.String(), PeerID: r.PeerID.String(), LicenseID: r.LicenseID.String(),

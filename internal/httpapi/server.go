@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"time"
@@ -15,12 +16,16 @@ type ServerOptions struct {
 	Version        string            // of the build, as the identity tells it
 	TrustedProxies []netip.Prefix    // whose X-Forwarded-For, -Proto and -Host count
 	Observe        func(Observation) // called once for each answered request; nil: nobody looks
+
+	// Only says which routes are answered here, by their patterns: others do not exist. nil: all.
+	Only func(pattern string) bool
 }
 
 // Observation is what there is to log and to count of one request. It holds no secret, no token and no query.
 type Observation struct {
 	At         time.Time
 	Took       time.Duration
+	Context    context.Context // the request's: what stood in front of the server may have left something in it
 	Method     string
 	Route      string // the pattern, such as "/v1/credentials/{client_id}"; "other" for an unknown path
 	Status     int
@@ -48,7 +53,9 @@ func NewServer(a *authority.Authority, o ServerOptions) http.Handler {
 	s := &server{a, o}
 	mux := http.NewServeMux()
 	for path, r := range s.routes() {
-		mux.Handle(path, endpoint{s, path, r})
+		if o.Only == nil || o.Only(path) {
+			mux.Handle(path, endpoint{s, path, r})
+		}
 	}
 	other := endpoint{server: s, pattern: "other"}
 	mux.Handle("/", other)
