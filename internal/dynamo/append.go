@@ -100,6 +100,11 @@ func (s *Store) commit(ctx context.Context, p *plan, b *authority.Batch) error {
 				return errRevised
 			}
 		}
+		var mismatch *types.IdempotentParameterMismatchException
+		if errors.As(err, &mismatch) { // an attempt is known, and its attributes were sent in another order
+			token, lost = rand.Text(), true
+			return errRevised
+		}
 		lost = lost || err != nil && fateOf(err) == unsure
 		return err
 	})

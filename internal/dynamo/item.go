@@ -17,7 +17,7 @@ import (
 //	pk             sk                     attributes
 //	L#<region>     <20 digits>            s d e        an entry of the ledger; e is the last sequence of its batch
 //	L#<region>     <20 digits>#h          s x expires_at
-//	S#<subject>    <region>#<20 digits>   d expires_at the subject's copy
+//	S#<subject>    <region>#<20 digits>   d h expires_at the subject's copy
 //	S#<subject>    <region>#<20 digits>#h x expires_at
 //	H              <region>               n x w        the head; w says which subjects its batch touched, and where
 //	D#<list>       <subject>                           a list has the subject
@@ -36,6 +36,7 @@ const (
 	attrWrote   = "w"
 	attrValue   = "v"
 	attrUntil   = "u"
+	attrHashed  = "h" // 1 where the entry came with a hash
 	attrOwner   = "o"
 
 	headPK     = "H"

@@ -48,7 +48,7 @@ func (s *Store) plan(b authority.Batch) (*plan, error) {
 		p.entry(e, end)
 	}
 	for _, x := range expiries {
-		p.expire(s.seen.narrow(s.region, x))
+		p.expire(s.seen.narrow(x))
 	}
 	return p, nil
 }
@@ -130,6 +130,9 @@ func (p *plan) entry(e authority.Entry, end uint64) {
 	})
 	beside := key(subjectPK(e.Subject), copySK(e.Region, e.Seq))
 	beside[attrData] = bytesOf(e.Data)
+	if e.Secret != nil {
+		beside[attrHashed] = number(1)
+	}
 	p.write(date(beside, expiresAt, e.CopyExpires))
 	if e.Secret != nil {
 		of := key(ledgerPK(e.Region), ledgerSK(e.Seq)+hashSuffix)

@@ -53,6 +53,7 @@ type entries struct {
 	subject string
 	found   []authority.Entry
 	ends    []uint64 // the last sequence of each entry's batch
+	hashed  []bool   // whether each entry came with a hash
 }
 
 func (es *entries) take(it item) error {
@@ -80,7 +81,8 @@ func (es *entries) take(it item) error {
 		return es.s.broken(it)
 	}
 	end, _ := getNumber(it, attrEnd)
-	es.found, es.ends = append(es.found, e), append(es.ends, end)
+	_, hashed := getNumber(it, attrHashed)
+	es.found, es.ends, es.hashed = append(es.found, e), append(es.ends, end), append(es.hashed, hashed)
 	return nil
 }
 
@@ -94,14 +96,13 @@ func (s *Store) Subject(ctx context.Context, subject string) ([]authority.Entry,
 	if !validName(subject) {
 		return nil, fmt.Errorf("subject %.64q: %w", subject, authority.ErrNotFound)
 	}
-	var found []authority.Entry
+	var es entries
 	err = s.visibly(ctx, "read "+subject, func(ctx context.Context) error {
-		es := entries{s: s, subject: subject}
+		es = entries{s: s, subject: subject}
 		err := s.query(ctx, "read "+subject, subjectPK(subject), "", 0, func(it item) (bool, error) {
 			return true, es.take(it)
 		})
-		found = es.found
-		if err == nil && !s.seen.whole(s.region, subject, found) {
+		if err == nil && !s.seen.whole(s.region, subject, es.found) {
 			err = errLagging
 		}
 		return err
@@ -109,11 +110,11 @@ func (s *Store) Subject(ctx context.Context, subject string) ([]authority.Entry,
 	if err != nil {
 		return nil, err
 	}
-	s.seen.note(subject, found)
-	if len(found) == 0 {
+	s.seen.note(subject, es.found, es.hashed)
+	if len(es.found) == 0 {
 		return nil, fmt.Errorf("subject %s: %w", subject, authority.ErrNotFound)
 	}
-	return found, nil
+	return es.found, nil
 }
 
 // Ledger returns a part of one region's ledger. CopyExpires is not filled in: that is the subject's. See authority.Store.

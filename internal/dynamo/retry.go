@@ -95,6 +95,7 @@ func once(o *dynamodb.Options) { o.Retryer = aws.NopRetryer{} }
 func (s *Store) insist(ctx context.Context, doing string, attempt func(context.Context) error) error {
 	budget, cancel := context.WithTimeout(ctx, s.o.Patience)
 	defer cancel()
+	var last error
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		err := s.try(budget, attempt)
 		if err == nil {
@@ -103,16 +104,21 @@ func (s *Store) insist(ctx context.Context, doing string, attempt func(context.C
 		if v := (verdict{}); errors.As(err, &v) {
 			return v.error
 		}
+		if last != nil && budget.Err() != nil {
+			err = last // that we gave up says less than why
+		}
+		last = err
 		f := fateOf(err)
 		if f == revised && budget.Err() == nil {
 			continue
 		}
-		if ctx.Err() == nil && (f == final || !sleep(budget, pause)) {
-			return s.explain(doing, err)
+		if f != final && sleep(budget, pause) {
+			continue
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w: %w", doing, ctx.Err(), s.explain(doing, err))
+			return fmt.Errorf("%w: %w", ctx.Err(), s.explain(doing, err))
 		}
+		return s.explain(doing, err)
 	}
 }
 
@@ -122,7 +128,7 @@ func (s *Store) try(ctx context.Context, attempt func(context.Context) error) er
 	return attempt(ctx)
 }
 
-// sleep waits between half of d and d. It reports false, at once, when ctx would end before.
+// sleep waits between half of d and d, and reports false when ctx ends before that.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d/2 + rand.N(d/2))
 	defer t.Stop()

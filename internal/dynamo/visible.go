@@ -65,10 +65,9 @@ type ref struct {
 	seq    uint64
 }
 
-// dates are those of an entry as they were read. They are only ever moved forward, and a hash never comes back, so what
-// they rule out stays ruled out.
+// dates are those of an entry as they were read. They are only ever moved forward, so what they rule out stays ruled out.
 type dates struct {
-	hash         bool
+	hashed       bool // it came with a hash, which may be gone by now
 	secret, copy time.Time
 }
 
@@ -115,11 +114,14 @@ func (m *memory) whole(region, subject string, found []authority.Entry) bool {
 	return false
 }
 
-// note remembers the dates of a subject's entries.
-func (m *memory) note(subject string, found []authority.Entry) {
+// note remembers the dates of a subject's entries, and which of them came with a hash.
+func (m *memory) note(subject string, found []authority.Entry, hashed []bool) {
+	if len(found) == 0 {
+		return
+	}
 	seen := make(map[ref]dates, len(found))
-	for _, e := range found {
-		seen[ref{e.Region, e.Seq}] = dates{e.Secret != nil, e.SecretExpires, e.CopyExpires}
+	for i, e := range found {
+		seen[ref{e.Region, e.Seq}] = dates{hashed[i], e.SecretExpires, e.CopyExpires}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -130,14 +132,14 @@ func (m *memory) note(subject string, found []authority.Entry) {
 }
 
 // narrow leaves out of an expiry what is known to change nothing.
-func (m *memory) narrow(ours string, x authority.Expiry) authority.Expiry {
+func (m *memory) narrow(x authority.Expiry) authority.Expiry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, known := m.dates[x.Subject][ref{x.Region, x.Seq}]
 	if !known {
 		return x
 	}
-	if !d.hash && x.Region == ours || notBefore(x.Secret, d.secret) {
+	if !d.hashed || notBefore(x.Secret, d.secret) {
 		x.Secret = time.Time{}
 	}
 	if notBefore(x.Copy, d.copy) {
