@@ -1,0 +1,121 @@
+package boot
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/rs/zerolog"
+
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+)
+
+// minBootstrapToken is the least length of a bootstrap token, in characters.
+const minBootstrapToken = 20
+
+// settings are what a function is told by its environment.
+type settings struct {
+	table, key string // of DynamoDB and of KMS
+	options    authority.Options
+	level      zerolog.Level
+	aws        awsSettings
+}
+
+// awsSettings are what the Lambda runtime tells every function.
+type awsSettings struct {
+	region, id, secret, session string
+	endpoint                    map[string]string // by service; "" is Amazon's own
+}
+
+// readSettings reads the environment. The error names everything that is wrong with it.
+func readSettings(env func(name string) string, bootstraps bool) (settings, error) {
+	r := reader{env: env}
+	s := settings{table: r.needed("KEYTURN_TABLE"), key: r.needed("KEYTURN_KEY"), aws: r.aws()}
+	s.options = authority.Options{
+		Region: s.aws.region, Issuer: env("KEYTURN_ISSUER"), LicenseID: id.ID(env("KEYTURN_LICENSE_ID")),
+		BootstrapToken: env("KEYTURN_BOOTSTRAP_TOKEN"), TokenAlg: r.oneOf("KEYTURN_TOKEN_ALG", "ES256", "EdDSA", "RS256"),
+		PeerIssuer: r.oneOf("KEYTURN_TOKEN_ISS", "url", "peer_id") == "peer_id", VendorKeys: r.vendorKeys(),
+	}
+	if s.options.Issuer != "" {
+		r.wrong("KEYTURN_ISSUER", authority.CheckIssuer(s.options.Issuer))
+	}
+	if l := s.options.LicenseID; l != "" {
+		_, err := id.Parse(id.License, l.String())
+		r.wrong("KEYTURN_LICENSE_ID", err)
+	}
+	if bootstraps && len(s.options.BootstrapToken) < minBootstrapToken {
+		r.wrong("KEYTURN_BOOTSTRAP_TOKEN", fmt.Errorf("it has to have at least %d characters", minBootstrapToken))
+	}
+	level, err := zerolog.ParseLevel(r.oneOf("KEYTURN_LOG_LEVEL", "info", "debug", "warn", "error"))
+	r.wrong("KEYTURN_LOG_LEVEL", err)
+	s.level = level
+	return s, errors.Join(r.errs...)
+}
+
+// reader reads an environment and collects what is wrong with it.
+type reader struct {
+	env  func(name string) string
+	errs []error
+}
+
+// wrong notes a mistake. A value is not repeated: it could be a secret in the wrong place.
+func (r *reader) wrong(name string, err error) {
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("%s: %w", name, err))
+	}
+}
+
+func (r *reader) needed(name string) string {
+	value := r.env(name)
+	if value == "" {
+		r.wrong(name, errors.New("it is not set"))
+	}
+	return value
+}
+
+// oneOf returns a setting that is one of few words; the first where it is not set.
+func (r *reader) oneOf(name string, words ...string) string {
+	value := r.env(name)
+	for _, w := range words {
+		if value == w {
+			return value
+		}
+	}
+	if value != "" {
+		r.wrong(name, fmt.Errorf("it has to be one of %q", words))
+	}
+	return words[0]
+}
+
+func (r *reader) vendorKeys() []jwk.Key {
+	text := r.env("KEYTURN_VENDOR_KEYS")
+	if text == "" {
+		return nil
+	}
+	var list []jwk.Key
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		r.wrong("KEYTURN_VENDOR_KEYS", fmt.Errorf("it has to be a JSON array of public JWKs: %w", err))
+	}
+	for _, k := range list {
+		if k.IsZero() {
+			r.wrong("KEYTURN_VENDOR_KEYS", errors.New("there is a null between the keys"))
+		}
+	}
+	return list
+}
+
+func (r *reader) aws() awsSettings {
+	a := awsSettings{
+		region: r.needed("AWS_REGION"), id: r.needed("AWS_ACCESS_KEY_ID"), secret: r.needed("AWS_SECRET_ACCESS_KEY"),
+		session: r.env("AWS_SESSION_TOKEN"), endpoint: map[string]string{},
+	}
+	for _, service := range []string{"DYNAMODB", "KMS"} {
+		a.endpoint[service] = r.env("AWS_ENDPOINT_URL_" + service)
+		if a.endpoint[service] == "" {
+			a.endpoint[service] = r.env("AWS_ENDPOINT_URL")
+		}
+	}
+	return a
+}

@@ -1,0 +1,13 @@
+// Command token is the Lambda function that gives tokens and introspects them.
+package main
+
+import "github.com/keyturn/keyturn/functions/internal/boot"
+
+var version = "unknown" // the build sets it
+
+func main() {
+	boot.Function{
+		Name: "token", Signs: true,
+		Routes: []string{"/v1/oauth/token", "/v1/oauth/introspect"},
+	}.Main(version)
+}
