@@ -26,6 +26,7 @@ type Options struct {
 	PeerIssuer     bool      // put the peer's id into "iss"
 	SignAtOnce     bool      // sign with a new token key before verifiers can have seen it
 	AcceptClock    bool      // go on although the clock is behind the ledger
+	MaxItems       int       // how many items of a store one batch may touch, see dynamo.MaxActions; 0: any number
 	SoleWriter     bool      // nobody else writes to the store: what was read can be remembered; else see Refresh
 }
 

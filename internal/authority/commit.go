@@ -65,9 +65,10 @@ type committer struct {
 }
 
 type pending struct {
-	change change
-	draft  draft
-	done   chan error
+	change   change
+	draft    draft
+	snapshot *snapshot // what its caller has read; nil: nothing
+	done     chan error
 }
 
 // Budgets of one commit.
@@ -82,7 +83,8 @@ func (a *Authority) commit(ctx context.Context, o Origin, c change) error {
 	if a.ClockBehind(o.At) {
 		return access.ErrClock
 	}
-	p := &pending{change: c, draft: draft{Origin: o}, done: make(chan error, 1)}
+	p := &pending{change: c, draft: draft{Origin: o}, snapshot: snapshotOf(ctx), done: make(chan error, 1)}
+	defer p.snapshot.end()
 	lead, err := a.queue.join(p)
 	if err != nil {
 		return err
@@ -171,12 +173,13 @@ func (a *Authority) lead() {
 // write decides and appends one batch, again and again while other writers are faster.
 func (a *Authority) write(ctx context.Context, batch []*pending) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		ctx := a.looking(ctx, batch)
 		head, err := a.head(ctx)
 		if err != nil {
 			finish(batch, unavailable("read the head", err))
 			return
 		}
-		batch = a.decide(ctx, batch)
+		batch = a.fit(a.decide(ctx, batch))
 		if len(batch) == 0 {
 			return
 		}
@@ -196,7 +199,52 @@ func (a *Authority) write(ctx context.Context, batch []*pending) {
 			finish(batch, unavailable("commit", err))
 			return
 		}
+		for _, p := range batch {
+			p.snapshot.end() // somebody was faster
+		}
 	}
+}
+
+// looking is ctx with what the caller of a batch has read already, where one change is all of it.
+func (a *Authority) looking(ctx context.Context, batch []*pending) context.Context {
+	if len(batch) != 1 || batch[0].snapshot == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, snapshotKey{}, batch[0].snapshot)
+}
+
+// fit sends changes back to the head of the queue that would make a batch touch more than MaxItems. What is too large by
+// itself stays: the store says so.
+func (a *Authority) fit(batch []*pending) []*pending {
+	items := 1 // the head
+	for i, p := range batch {
+		items += p.draft.items()
+		if a.o.MaxItems > 0 && items > a.o.MaxItems && i > 0 {
+			a.queue.back(batch[i:])
+			return batch[:i]
+		}
+	}
+	return batch
+}
+
+// back puts changes before all who wait.
+func (q *committer) back(batch []*pending) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(slices.Clone(batch), q.waiting...)
+}
+
+// items is how many items a store that keeps each thing apart writes for a draft, at most: a record and its subject's copy,
+// the hash beside each, and so on.
+func (d *draft) items() int {
+	n := 3*len(d.expiries) + len(d.claims) + len(d.limits)
+	for _, f := range d.facts {
+		n += 2 + len(f.lists)
+		if f.secret != nil {
+			n += 2
+		}
+	}
+	return n
 }
 
 // pause waits between half of d and d, or until the budget is used up.
@@ -212,7 +260,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 func (a *Authority) head(ctx context.Context) (Head, error) {
-	heads, err := a.store.Heads(ctx)
+	heads, err := a.readHeads(ctx)
 	return heads[a.o.Region], err
 }
 

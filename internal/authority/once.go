@@ -47,7 +47,7 @@ func (a *Authority) Replay(ctx context.Context, at time.Time, once Once) error {
 	if once.Key == "" {
 		return nil
 	}
-	claim, err := a.store.Claimed(ctx, once.claimKey())
+	claim, err := a.readClaim(ctx, once.claimKey())
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil

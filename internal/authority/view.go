@@ -62,7 +62,7 @@ func (a *Authority) Credential(ctx context.Context, at time.Time, subject id.ID)
 		}
 	}
 	turn := a.known.turn()
-	entries, err := a.store.Subject(ctx, subject.String())
+	entries, err := a.readSubject(ctx, subject.String())
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return nil, access.ErrUnknown

@@ -59,6 +59,7 @@ func bearerIn(header string) (string, bool) {
 // credential that asked then, even to one that has expired or that the write itself killed.
 func (s *server) once(scope credential.Scope, h handler) handler {
 	return func(c *call) (answer, error) {
+		c.Request = c.WithContext(s.authority.Snapshot(c.Context()))
 		denied := c.authenticate(scope)
 		if denied == nil {
 			return c.withOnce(h, idempotent{c.caller.ID().String(), c.caller.Scopes})
