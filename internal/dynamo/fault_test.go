@@ -29,17 +29,22 @@ func transport(t testing.TB) http.RoundTripper {
 	return next
 }
 
-// Every third request of the whole suite goes wrong, each time in another way, and nobody notices.
+// Every fifth request of the whole suite goes wrong, each time in another way, and nobody notices.
 func TestStore_SuiteUnderFaults(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) authority.Store {
 		s, f := faulty(t, quick)
 		faults := local.AllFaults()
 		f.Plan = func(n int, _ string) local.Fault {
-			if n%3 != 0 {
+			if n%5 != 0 {
 				return ""
 			}
-			return faults[n/3%len(faults)]
+			return faults[n/5%len(faults)]
 		}
+		t.Cleanup(func() {
+			if n := len(f.Calls()); n >= 5 && f.Fired() == 0 {
+				t.Errorf("none of %d requests went wrong", n)
+			}
+		})
 		return s
 	})
 }

@@ -113,3 +113,12 @@ func (w *world) credential() *credential.Credential {
 	}
 	return c
 }
+
+func clientID(t testing.TB, text string) id.ClientID {
+	t.Helper()
+	c, err := id.ParseClientID(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
