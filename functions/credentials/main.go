@@ -5,11 +5,4 @@ import "github.com/keyturn/keyturn/functions/internal/boot"
 
 var version = "unknown" // the build sets it
 
-func main() {
-	boot.Function{
-		Name: "credentials",
-		Routes: []string{
-			"/v1/credentials", "/v1/credentials/{client_id}", "/v1/cluster/credentials", "/v1/audit", "/v1/export", "/v1/license",
-		},
-	}.Main(version)
-}
+func main() { boot.Credentials().Main(version) }

@@ -5,9 +5,4 @@ import "github.com/keyturn/keyturn/functions/internal/boot"
 
 var version = "unknown" // the build sets it
 
-func main() {
-	boot.Function{
-		Name:   "rotate",
-		Routes: []string{"/v1/credentials/{client_id}/rotate", "/v1/cluster/credentials/rotate", "/v1/keys/rotate"},
-	}.Main(version)
-}
+func main() { boot.Rotate().Main(version) }

@@ -5,9 +5,4 @@ import "github.com/keyturn/keyturn/functions/internal/boot"
 
 var version = "unknown" // the build sets it
 
-func main() {
-	boot.Function{
-		Name: "token", Signs: true,
-		Routes: []string{"/v1/oauth/token", "/v1/oauth/introspect"},
-	}.Main(version)
-}
+func main() { boot.Token().Main(version) }
