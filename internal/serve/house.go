@@ -52,7 +52,7 @@ func (s *Server) round(ctx context.Context, before []string) (trouble []string) 
 		if done.err == nil || ctx.Err() != nil {
 			continue
 		}
-		text := done.task + ": " + done.err.Error()
+		text := done.task + ": " + root(done.err).Error()
 		trouble = append(trouble, text)
 		if !slices.Contains(before, text) {
 			s.log.Warn().Err(done.err).Msg("cannot " + done.task)
@@ -75,4 +75,15 @@ func (s *Server) saveLicense(ctx context.Context) error {
 	}
 	s.license = c.License
 	return nil
+}
+
+// root is the innermost cause of an error: what stays the same where names of temporary files differ.
+func root(err error) error {
+	for {
+		cause := errors.Unwrap(err)
+		if cause == nil {
+			return err
+		}
+		err = cause
+	}
 }
