@@ -34,6 +34,14 @@ func (s *Server) keepHouse(ctx context.Context) {
 	}
 }
 
+// checkLedger reads the whole ledger once, while requests are answered already: what does not fit is logged and makes the
+// server not ready, and what fits need not be checked again when it is first asked for.
+func (s *Server) checkLedger(ctx context.Context) {
+	if err := s.authority.CheckLedger(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error().Err(err).Msg("the ledger does not fit together: compare it with an export, and restore")
+	}
+}
+
 // round sweeps what has expired out of the store, publishes a token key where one is missing and retires old ones. It logs
 // what fails, once for as long as it fails in the same way: before is what it returned the last time.
 func (s *Server) round(ctx context.Context, before []string) (trouble []string) {
