@@ -205,7 +205,7 @@ func (rot rotation) createdByKilled(c *credential.Credential) []string {
 	for _, made := range rot.created {
 		for i := range c.Versions {
 			if v := &c.Versions[i]; c.ClientID(v.Number) == made.CreatedBy {
-				list = append(list, made.ClientID(made.Number()))
+				list = append(list, made.ClientID(made.Current().Number))
 				break
 			}
 		}

@@ -395,6 +395,22 @@ func TestJoinCluster_SaysWhatTheRecordsSay(t *testing.T) {
 	}
 }
 
+func TestJoinCluster_TakesTheLicenseIssuedLast(t *testing.T) {
+	t.Parallel()
+	b := newBook(t, "a", "a")
+	license := func(at int, issued string) []byte {
+		text := json.RawMessage(`{"issued_at":"` + issued + `"}`)
+		return b.write(t, second(at), ledger.KindLicense, cluster, ledger.LicenseBody{License: text})
+	}
+	records := openAll(t, [][]byte{
+		b.founding(t), license(50, "2026-01-01T00:00:00Z"), // written by a clock that was ahead
+		license(10, "2026-02-01T00:00:00Z"),
+	}, "a")
+	if c := ledger.JoinCluster(records); string(c.License) != `{"issued_at":"2026-02-01T00:00:00Z"}` {
+		t.Errorf("the license is %s", c.License)
+	}
+}
+
 func TestJoin_PutsEachSubjectInItsPlace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
