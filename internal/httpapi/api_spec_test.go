@@ -179,7 +179,8 @@ func (s *spec) answered(r *http.Request, sent []byte, resp *http.Response, body 
 		return errs
 	}
 	errs = errors.Join(errs, s.body(resp.Header.Get("Content-Type"), body, response))
-	if resp.StatusCode < 300 && len(sent) > 0 && r.Header.Get("Content-Type") == "application/json" {
+	takes, _ := s.at("paths", path, method, "requestBody")
+	if takes != nil && resp.StatusCode < 300 && len(sent) > 0 && r.Header.Get("Content-Type") == "application/json" {
 		if err := s.json(sent, "paths", path, method, "requestBody", "content", "application/json", "schema"); err != nil {
 			errs = errors.Join(errs, fmt.Errorf("it was accepted: %w", err))
 		}

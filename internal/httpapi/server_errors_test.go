@@ -43,7 +43,8 @@ func (f *fixture) protected() []string {
 
 // scopeOf is the scope that an operation of the file takes; "" for one without.
 func scopeOf(operation any) string {
-	ways, _ := operation.(map[string]any)["security"].([]any)
+	described, _ := operation.(map[string]any)
+	ways, _ := described["security"].([]any)
 	for _, way := range ways {
 		if scopes, _ := way.(map[string]any)["token"].([]any); len(ways) == 1 && len(scopes) == 1 {
 			return scopes[0].(string)
