@@ -181,7 +181,7 @@ func (rot rotation) draft(d *draft, c *credential.Credential) (Rotation, error) 
 	slices.Reverse(out.Previous)
 	d.keepCopies(latest.Add(copiesKept))
 	out.CreatedByKilled = rot.createdByKilled(c)
-	secret, err := draftVersion(d, c.ID, body, rot.request.Key)
+	secret, err := draftVersion(d, c, body, rot.request.Key)
 	out.Secret = secret
 	return out, err
 }
