@@ -280,7 +280,7 @@ func (s *spec) json(text []byte, steps ...string) error {
 }
 
 // checkedClient is a client that holds every answer against the file.
-func checkedClient(t *testing.T, s *httptest.Server) *http.Client {
+func checkedClient(t testing.TB, s *httptest.Server) *http.Client {
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport:     checked{t, theSpec(t), s.Client().Transport},
@@ -288,7 +288,7 @@ func checkedClient(t *testing.T, s *httptest.Server) *http.Client {
 }
 
 type checked struct {
-	t    *testing.T
+	t    testing.TB
 	spec *spec
 	next http.RoundTripper
 }

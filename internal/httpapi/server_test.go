@@ -60,7 +60,7 @@ type setup struct {
 	bare    bool // do not bootstrap
 }
 
-func newFixture(t *testing.T, s setup) *fixture {
+func newFixture(t testing.TB, s setup) *fixture {
 	t.Helper()
 	f, err := tryFixture(t, s)
 	if err != nil {
@@ -70,7 +70,7 @@ func newFixture(t *testing.T, s setup) *fixture {
 }
 
 // tryFixture returns the error of an authority that does not open.
-func tryFixture(t *testing.T, s setup) (*fixture, error) {
+func tryFixture(t testing.TB, s setup) (*fixture, error) {
 	t.Helper()
 	dir := t.TempDir()
 	files, err := keys.Create(dir)
