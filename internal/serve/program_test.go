@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,3 +101,25 @@ func (p *process) kill() {
 
 // as makes a host of the process, for the helpers of this package.
 func (p *process) as() *host { return &host{Client: p.Client, transport: p.transport} }
+
+func TestProgram_StopsWhenTheSystemSaysSo(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds and runs the real program")
+	}
+	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		p := spawn(t, filepath.Join(t.TempDir(), "data"))
+		bootstrap(t, p.as())
+		p.transport.CloseIdleConnections()
+		if err := p.command.Process.Signal(syscall.SIGHUP); err != nil { // of which nobody dies
+			t.Fatal(err)
+		}
+		do[struct{}](t, p.as(), httpapi.Request{Path: "/livez"})
+		if err := p.command.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.command.Wait(); err != nil {
+			t.Errorf("%v: %v", signal, err)
+		}
+	}
+}
