@@ -36,7 +36,7 @@ type App struct {
 
 // flags are those of every command.
 type flags struct {
-	Config  string         `help:"The file with contexts, instead of $XDG_CONFIG_HOME/keyturn/config.json." placeholder:"F" type:"filename"`
+	Config  string         `help:"The file with contexts, instead of $XDG_CONFIG_HOME/keyturn/config.json." placeholder:"F"`
 	Context string         `help:"The context of the config to use, instead of the current one." placeholder:"NAME"`
 	Server  string         `help:"The address of the authority or sidecar." placeholder:"URL"`
 	JSON    bool           `name:"json" help:"Print the answer of the API unchanged."`

@@ -172,17 +172,26 @@ func (c *CreateCmd) body(a *App) ([]byte, error) {
 		}
 		r.ExpiresInSeconds = &seconds
 	}
-	if c.PublicKey != "" {
-		text, err := a.input(c.PublicKey)
-		if err == nil {
-			_, err = jwk.Parse(text)
-		}
-		if err != nil {
-			return nil, &failure{what: "--public-key", why: err}
-		}
-		r.PublicKey = text
+	var err error
+	if r.PublicKey, err = a.publicKey(c.PublicKey); err != nil {
+		return nil, err
 	}
 	return json.Marshal(r)
+}
+
+// publicKey reads the JWK in a file. A private one is refused: it must not leave its host.
+func (a *App) publicKey(name string) (json.RawMessage, error) {
+	if name == "" {
+		return nil, nil
+	}
+	text, err := a.input(name)
+	if err == nil {
+		_, err = jwk.Parse(text)
+	}
+	if err != nil {
+		return nil, &failure{what: "--public-key", why: err}
+	}
+	return text, nil
 }
 
 func (c *CreateCmd) deliver(a *App, answer []byte) error {

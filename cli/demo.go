@@ -41,7 +41,10 @@ func (c *DemoCmd) Run(a *App) (err error) {
 	d := &demo{App: a, Context: ctx, cluster: cluster, client: client, transport: transport}
 	d.first = pair{cluster.ClientID(), cluster.Secret().Reveal()}
 	if err := d.play(); err != nil {
-		return &failure{what: fmt.Sprintf("demo, step %d", d.scene), why: err}
+		if a.Context.Err() != nil {
+			err = errors.New("stopped before its end")
+		}
+		return &failure{what: fmt.Sprintf("demo, step %d", d.scene), why: err, exit: exitFailed}
 	}
 	return a.data(fmt.Sprintf("\nAll of it held: %d things checked over HTTP, in %s.\n", d.checked, a.Now().Sub(d.began).Round(time.Second)))
 }

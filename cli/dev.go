@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/keyturn/keyturn/internal/devcluster"
+	"github.com/keyturn/keyturn/internal/serve"
 )
 
 // DevCmd keeps a cluster for trying things out running.
@@ -50,6 +51,9 @@ func (c *DevCmd) Run(a *App) (err error) {
 	cluster, err := devcluster.Start(a.Context, devcluster.Options{
 		Dir: dir, Listen: c.Listen, TokenAlg: c.TokenAlg, Version: a.Version, Log: a.logger(level), Now: a.Now,
 	})
+	if errors.Is(err, serve.ErrSettings) {
+		return usage(err.Error())
+	}
 	if err != nil {
 		return &failure{what: "dev", why: err}
 	}

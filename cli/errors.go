@@ -44,6 +44,9 @@ func (f *failure) Error() string {
 // Unwrap gives the reason.
 func (f *failure) Unwrap() error { return f.why }
 
+// errInterrupted says that a person or the system wanted the program to stop.
+var errInterrupted = errors.New("interrupted")
+
 // usage is an error in what was typed.
 func usage(text string) error { return &failure{why: errors.New(text), exit: exitUsage} }
 

@@ -58,7 +58,7 @@ func cutCursor(answer []byte) (body []byte, next string, err error) {
 		Cursor json.RawMessage `json:"next_cursor"`
 	}
 	var cursor *string
-	if json.Unmarshal(answer[begin:], &last) != nil || last.Cursor == nil || json.Unmarshal(last.Cursor, &cursor) != nil {
+	if json.Unmarshal(answer[begin:], &last) != nil || json.Unmarshal(last.Cursor, &cursor) != nil {
 		return nil, "", errors.New("the answer is not whole: it does not end with a cursor")
 	}
 	return bytes.Clone(answer[:begin]), deref(cursor), nil

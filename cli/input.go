@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,7 +25,7 @@ func (a *App) input(name string) ([]byte, error) {
 		defer func() { _ = f.Close() }()
 		r = f
 	}
-	b, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+	b, err := unless(a, func() ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxInput+1)) })
 	if err == nil && len(b) > maxInput {
 		err = fmt.Errorf("%s is larger than %d KiB", name, maxInput>>10)
 	}
@@ -35,14 +36,47 @@ func (a *App) input(name string) ([]byte, error) {
 func (a *App) secretLine(prompt string) (string, error) {
 	f, ok := a.Stdin.(*os.File)
 	if !ok || !a.isTerminal(f) {
-		line, err := bufio.NewReader(io.LimitReader(a.Stdin, maxInput)).ReadBytes('\n')
-		if err != nil && err != io.EOF {
-			return "", err
-		}
-		return string(bytes.TrimSpace(line)), nil
+		return a.line()
 	}
 	_, _ = fmt.Fprint(a.Stderr, prompt+": ")
-	line, err := term.ReadPassword(int(f.Fd()))
+	before, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return "", err
+	}
+	line, err := unless(a, func() ([]byte, error) { return term.ReadPassword(int(f.Fd())) })
+	if err != nil {
+		err = errors.Join(err, term.Restore(int(f.Fd()), before))
+	}
 	_, _ = fmt.Fprintln(a.Stderr)
 	return string(bytes.TrimSpace(line)), err
+}
+
+// line reads one line from standard input.
+func (a *App) line() (string, error) {
+	line, err := unless(a, func() ([]byte, error) {
+		return bufio.NewReader(io.LimitReader(a.Stdin, maxInput)).ReadBytes('\n')
+	})
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return string(bytes.TrimSpace(line)), nil
+}
+
+// unless waits for a read, but not when the program is to stop: then the read is left behind, and the process ends.
+func unless(a *App, read func() ([]byte, error)) ([]byte, error) {
+	type result struct {
+		b   []byte
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		b, err := read()
+		done <- result{b, err}
+	}()
+	select {
+	case r := <-done:
+		return r.b, r.err
+	case <-a.Context.Done():
+		return nil, errInterrupted
+	}
 }

@@ -231,3 +231,33 @@ func TestRotate_AConfigThatCannotBeWrittenIsFoundBefore(t *testing.T) {
 		t.Errorf("version %d became %d all the same", before, now)
 	}
 }
+
+func TestRotate_TheProofWaitsForWhoHasNotHeardYet(t *testing.T) {
+	t.Parallel()
+	u := newUser(t)
+	to, err := url.Parse(u.cluster.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deaf atomic.Int32 // so many tokens are refused after the rotation
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/oauth/token" && deaf.Add(-1) >= 0 {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, `{"error":"invalid_client","code":"UNAUTHORIZED"}`)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	u.env["KEYTURN_SERVER"] = server.URL
+	before := u.version()
+	u.step = func(name string) {
+		if name == "saved" {
+			deaf.Store(3)
+		}
+	}
+	u.must(rotations()["Window0"]...)
+	u.step = nil
+	u.healed(before, "refused for a moment")
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/keyturn/keyturn/cli/internal/journal"
@@ -37,7 +39,7 @@ func (s *session) settle(o owed) error {
 	}
 	j, err := s.journal(folder, journal.Name(s.server, o.owner(s), o.command, o.target))
 	if err != nil {
-		return &failure{what: "write the request down before it is sent", why: err}
+		return unwritten(err)
 	}
 	defer j.Close()
 	if err := s.reload(o); err != nil {
@@ -54,6 +56,15 @@ func (s *session) settle(o owed) error {
 		}
 	}
 	return s.begin(j, o)
+}
+
+// unwritten refuses to send what could be lost.
+func unwritten(err error) error {
+	f := &failure{what: "write the request down before it is sent", why: err, next: "nothing was sent"}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		f.next += "; name a config in a folder that can be written, with --config or KEYTURN_CONFIG"
+	}
+	return f
 }
 
 // reload reads the config again: whoever had the journal before may have put a new secret into it.
@@ -107,7 +118,7 @@ func (s *session) begin(j *journal.Journal, o owed) error {
 	e.Started, e.Command = s.Now().UTC().Truncate(time.Second), "keyturn "+shellWords(s.args)
 	s.step("authenticated")
 	if err := j.Write(e); err != nil {
-		return &failure{what: "write the request down before it is sent", why: err}
+		return unwritten(err)
 	}
 	s.step("written")
 	s.retried = false

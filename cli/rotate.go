@@ -23,6 +23,7 @@ type RotateCmd struct {
 	Window       *duration.Value `help:"How long the old secret is still accepted, up to 168h (24h where nothing is said)." placeholder:"D"`
 	Emergency    bool            `help:"The old versions are dead at once, for ever, and their tokens with them."`
 	Reason       string          `help:"Why, for the audit trail." placeholder:"TEXT"`
+	PublicKey    string          `help:"The file with the client's new public JWK, where it authenticates with a key." placeholder:"F"`
 	Exec         string          `help:"A shell line that gets the answer as JSON on standard input." placeholder:"CMD"`
 	DryRun       bool            `help:"Show what would happen, and stop."`
 	Yes          bool            `short:"y" help:"Do not ask."`
@@ -45,7 +46,7 @@ func (c *RotateCmd) Run(a *App) error {
 	if c.DryRun {
 		return c.dryRun(s)
 	}
-	entry, err := c.entry()
+	entry, err := c.entry(a)
 	if err != nil {
 		return err
 	}
@@ -70,6 +71,9 @@ func (c *RotateCmd) check(a *App) error {
 			return usage("--emergency leaves no window; give one of the two")
 		}
 	}
+	if c.PublicKey != "" && c.UpdateConfig {
+		return usage("--update-config saves a secret, and with --public-key there is none")
+	}
 	if err := credential.CheckReason(c.Reason); err != nil {
 		return usage("--reason: " + err.Error())
 	}
@@ -87,8 +91,12 @@ func (c *RotateCmd) what() string {
 }
 
 // entry is the request that the flags stand for.
-func (c *RotateCmd) entry() (journal.Entry, error) {
+func (c *RotateCmd) entry(a *App) (journal.Entry, error) {
 	r := httpapi.RotateRequest{Emergency: c.Emergency, Reason: c.Reason}
+	var err error
+	if r.PublicKey, err = a.publicKey(c.PublicKey); err != nil {
+		return journal.Entry{}, err
+	}
 	if c.Window != nil {
 		seconds := int64(time.Duration(*c.Window) / time.Second)
 		r.WindowSeconds = &seconds

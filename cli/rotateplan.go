@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -142,11 +140,11 @@ func (c *RotateCmd) dryRun(s *session) error {
 // confirm asks a person. Anything but yes is no.
 func (a *App) confirm(question string) error {
 	_, _ = fmt.Fprintf(a.Stderr, "%s [y/N] ", question)
-	line, err := bufio.NewReader(io.LimitReader(a.Stdin, 1<<10)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
+	line, err := a.line()
+	if err != nil {
+		return &failure{why: err, next: "nothing was changed", exit: exitFailed}
 	}
-	switch strings.ToLower(strings.TrimSpace(line)) {
+	switch strings.ToLower(line) {
 	case "y", "yes":
 		return nil
 	}

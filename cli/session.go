@@ -78,7 +78,7 @@ func (s *session) send(what string, r httpapi.Request) (answer httpapi.Answer, e
 		answer, err = s.client.Call(s.Context, r)
 		return err
 	})
-	return answer, failed(what, err)
+	return answer, failed(what, s.interrupted(err))
 }
 
 // authenticate gets the session's access token, once.
@@ -113,7 +113,15 @@ func (s *session) tokenFor(p httpapi.TokenParams) (t httpapi.Token, raw []byte, 
 		t, raw, err = s.client.Token(s.Context, p)
 		return err
 	})
-	return t, raw, err
+	return t, raw, s.interrupted(err)
+}
+
+// interrupted names the cause of an error that came because the program was to stop.
+func (a *App) interrupted(err error) error {
+	if err != nil && a.Context.Err() != nil {
+		return errInterrupted
+	}
+	return err
 }
 
 // unauthenticated explains a token that was not given. A rotation that was cut off may be why the secret is dead, and

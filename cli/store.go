@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/keyturn/keyturn/cli/internal/config"
 	"github.com/keyturn/keyturn/internal/httpapi"
@@ -51,12 +52,27 @@ func (s *session) save(name string, f fresh) error {
 		return err
 	}
 	s.step("saved")
-	_, _, err = s.tokenFor(httpapi.TokenParams{ClientID: client, ClientSecret: f.secret})
-	if err != nil {
+	if err := s.prove(httpapi.TokenParams{ClientID: client, ClientSecret: f.secret}); err != nil {
 		return fmt.Errorf("the new secret is saved in %s, but no token could be had with it: %w", s.path, err)
 	}
 	s.step("proven")
 	return nil
+}
+
+// prove gets a token. A refusal is asked about again for a moment: a peer or a cache may not have heard of the secret yet,
+// and to call it bad would send a person looking for a fault that is none.
+func (s *session) prove(p httpapi.TokenParams) error {
+	for wait := 50 * time.Millisecond; ; wait *= 2 {
+		_, _, err := s.tokenFor(p)
+		if !unauthorized(err) || wait > time.Second {
+			return err
+		}
+		select {
+		case <-s.Context.Done():
+			return errInterrupted
+		case <-time.After(wait):
+		}
+	}
 }
 
 // versionOf is the version that a client id names; 0 where it names none.

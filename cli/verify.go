@@ -30,6 +30,9 @@ type VerifyCmd struct {
 func (c *VerifyCmd) Run(a *App) error {
 	text := []byte(c.Token)
 	if c.Token == "-" {
+		if a.interactive() {
+			a.screen.note("paste the token, then end the input with Ctrl-D")
+		}
 		var err error
 		if text, err = a.input("-"); err != nil {
 			return &failure{what: "read the token", why: err}

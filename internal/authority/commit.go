@@ -50,6 +50,7 @@ type fact struct {
 	body    any
 	lists   []string
 	secret  []byte
+	until   time.Time // from then on nobody is accepted with secret; zero: not known yet
 }
 
 func (d *draft) add(f fact) { d.facts = append(d.facts, f) }
@@ -347,7 +348,7 @@ func (a *Authority) entry(signer ledger.Signer, head Head, d *draft, f fact) (En
 	}
 	return Entry{
 		Region: a.o.Region, Seq: head.Seq + 1, Subject: f.subject.String(), Data: data, Sum: ledger.Sum(data),
-		Lists: f.lists, Secret: f.secret,
+		Lists: f.lists, Secret: f.secret, SecretExpires: f.until,
 	}, nil
 }
 

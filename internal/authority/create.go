@@ -90,7 +90,6 @@ func draftCredential(d *draft, body ledger.CredentialBody, key *jwk.Key) (*crede
 	subject := id.New(id.Client, d.At)
 	d.add(fact{kind: ledger.KindCredential, subject: subject, body: body, lists: credentialLists(&body)})
 	version := ledger.VersionBody{Version: 1}
-	secret, err := draftVersion(d, subject, version, key)
 	c := &credential.Credential{
 		ID: subject, Name: body.Name, Kind: body.Kind, Scopes: body.Scopes, LicenseID: body.LicenseID,
 		CreatedAt: d.At, CreatedBy: d.Actor, Labels: body.Labels,
@@ -99,6 +98,7 @@ func draftCredential(d *draft, body ledger.CredentialBody, key *jwk.Key) (*crede
 	if body.ExpiresAt != nil {
 		c.ExpiresAt = *body.ExpiresAt
 	}
+	secret, err := draftVersion(d, c, version, key)
 	return c, secret, err
 }
 
@@ -114,14 +114,14 @@ func credentialLists(body *ledger.CredentialBody) []string {
 	return lists
 }
 
-// draftVersion adds a version with a new secret, or with a client's public key, to a draft.
-func draftVersion(d *draft, subject id.ID, body ledger.VersionBody, key *jwk.Key) (credential.Secret, error) {
+// draftVersion adds a version of c with a new secret, or with a client's public key, to a draft.
+func draftVersion(d *draft, c *credential.Credential, body ledger.VersionBody, key *jwk.Key) (credential.Secret, error) {
 	if key != nil {
 		body.Key, body.Digest = key, credential.Digest("jwk:"+key.ID())
 		if body.Emergency {
 			body.Trunk = append(body.Trunk, body.Digest)
 		}
-		d.add(fact{kind: ledger.KindVersion, subject: subject, body: body})
+		d.add(fact{kind: ledger.KindVersion, subject: c.ID, body: body})
 		return credential.Secret{}, nil
 	}
 	secret := credential.NewSecret()
@@ -130,6 +130,6 @@ func draftVersion(d *draft, subject id.ID, body ledger.VersionBody, key *jwk.Key
 	if body.Emergency {
 		body.Trunk = append(body.Trunk, body.Digest)
 	}
-	d.add(fact{kind: ledger.KindVersion, subject: subject, body: body, secret: hash[:]})
+	d.add(fact{kind: ledger.KindVersion, subject: c.ID, body: body, secret: hash[:], until: c.ExpiresAt})
 	return secret, nil
 }

@@ -269,10 +269,11 @@ func (im *importer) date() {
 	}
 }
 
-// ended is when a version's secret stops to be accepted, by deadline or by tombstone; zero for never.
+// ended is when a version's secret stops to be accepted, by deadline, by its credential's end or by tombstone; zero for
+// never.
 func ended(c *credential.Credential, v *credential.Version) time.Time {
 	end := v.NotAfter
-	for _, t := range []time.Time{v.DeadSince, c.RevokedAt} {
+	for _, t := range []time.Time{v.DeadSince, c.RevokedAt, c.ExpiresAt} {
 		if !t.IsZero() && (end.IsZero() || t.Before(end)) {
 			end = t
 		}

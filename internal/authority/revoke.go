@@ -72,7 +72,7 @@ func draftRevocation(d *draft, c *credential.Credential, version int) {
 // leavesWriter returns ErrLastAdmin where nothing that lasts could write credentials any more without that version of c.
 // Credentials that could not before do not count either way.
 func (a *Authority) leavesWriter(ctx context.Context, d *draft, c *credential.Credential, version int) error {
-	if !c.LastsAsWriter(d.At) || version != 0 && version != c.Number() {
+	if !c.LastsAsWriter(d.At) || version != 0 && version != c.Current().Number {
 		return nil
 	}
 	shared, err := a.Shared(ctx, d.At)

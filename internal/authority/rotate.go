@@ -181,7 +181,7 @@ func (rot rotation) draft(d *draft, c *credential.Credential) (Rotation, error) 
 	slices.Reverse(out.Previous)
 	d.keepCopies(latest.Add(copiesKept))
 	out.CreatedByKilled = rot.createdByKilled(c)
-	secret, err := draftVersion(d, c.ID, body, rot.request.Key)
+	secret, err := draftVersion(d, c, body, rot.request.Key)
 	out.Secret = secret
 	return out, err
 }
@@ -205,7 +205,7 @@ func (rot rotation) createdByKilled(c *credential.Credential) []string {
 	for _, made := range rot.created {
 		for i := range c.Versions {
 			if v := &c.Versions[i]; c.ClientID(v.Number) == made.CreatedBy {
-				list = append(list, made.ClientID(made.Number()))
+				list = append(list, made.ClientID(made.Current().Number))
 				break
 			}
 		}

@@ -70,7 +70,7 @@ func (a *Authority) Credential(ctx context.Context, at time.Time, subject id.ID)
 		return nil, unavailable("read "+subject.String(), err)
 	}
 	entries, span := alive(entries, at)
-	c, err := a.join(entries)
+	c, err := a.join(subject, entries)
 	if err != nil {
 		return nil, err
 	}
@@ -78,17 +78,19 @@ func (a *Authority) Credential(ctx context.Context, at time.Time, subject id.ID)
 	return c, nil
 }
 
-// join checks the entries of one credential and joins them. A record that no trusted key signed is an error: somebody wrote
-// to the store, and an answer made from the rest could be what they want.
-func (a *Authority) join(entries []Entry) (*credential.Credential, error) {
+// join checks the entries of one credential and joins them. A record that no trusted key signed, or that lies where it does
+// not belong, is an error: somebody wrote to the store, and an answer made from the rest could be what they want. The store's
+// word for the subject does not count: with it, a record of the writer's own credential would get them into this one.
+func (a *Authority) join(subject id.ID, entries []Entry) (*credential.Credential, error) {
 	records := make([]*ledger.Record, 0, len(entries))
 	for _, e := range entries {
 		r, err := a.verifier.Open(e.Data)
 		if err != nil {
 			return nil, fmt.Errorf("%w: record %s:%d of %s: %w", access.ErrUnavailable, e.Region, e.Seq, e.Subject, err)
 		}
-		if r.Subject.String() != e.Subject || r.Seq != e.Seq || r.Region != e.Region {
-			return nil, fmt.Errorf("%w: record %s:%d lies at %s:%d of %s", access.ErrUnavailable, r.Region, r.Seq, e.Region, e.Seq, e.Subject)
+		if r.Subject != subject || r.Seq != e.Seq || r.Region != e.Region {
+			return nil, fmt.Errorf("%w: record %s:%d of %s lies at %s:%d of %s",
+				access.ErrUnavailable, r.Region, r.Seq, r.Subject, e.Region, e.Seq, subject)
 		}
 		records = append(records, r)
 	}

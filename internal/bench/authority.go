@@ -3,19 +3,21 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
 	"github.com/keyturn/keyturn/internal/credential"
-	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/keys"
+	"github.com/keyturn/keyturn/internal/serve"
 )
 
 // open opens the authority of a data directory that founds or keeps a cluster.
@@ -36,19 +38,21 @@ func open(ctx context.Context, dir string) (*authority.Authority, error) {
 	})
 }
 
-// serveAuthority is the authority of dir behind net/http.
+// serveAuthority is keyturn serve on dir, with its log lines, its metrics and its housekeeping.
 func serveAuthority(ctx context.Context, dir string) error {
-	a, err := open(ctx, dir)
+	nowhere, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	go a.CheckLedger(ctx) //nolint:errcheck // as serve does it: it tells the log
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s, err := serve.Open(ctx, serve.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: zerolog.New(nowhere)})
 	if err != nil {
 		return err
 	}
-	fmt.Println(l.Addr())
-	return http.Serve(l, httpapi.NewServer(a, httpapi.ServerOptions{}))
+	if err := s.Listen(ctx); err != nil {
+		return err
+	}
+	fmt.Println(strings.TrimPrefix(s.URL(), "http://"))
+	return s.Run(ctx)
 }
 
 // fill founds a cluster in dir and creates n credentials with so many writers, and says how long the credentials took.

@@ -81,3 +81,21 @@ func (s *Store) Lose(tableName, key string, counted bool) error {
 
 // EntryKey is the key of an entry in its table.
 func EntryKey(region string, seq uint64) string { return string(refKey(region, seq)) }
+
+// Plant puts an empty value under key, with the tally's knowledge.
+func (s *Store) Plant(tableName, key string) error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		c, err := newChange(tx)
+		if err != nil {
+			return err
+		}
+		t, _ := tableNamed([]byte(tableName))
+		if err := c.put(t, []byte(key), nil); err != nil {
+			return err
+		}
+		return c.finish()
+	})
+}
+
+// Checksum is the checksum of an item of table number t.
+func Checksum(t int, key, value string) uint32 { return checksum(table(t), []byte(key), []byte(value)) }

@@ -57,6 +57,35 @@ func TestStore_CutOffBetweenCalls(t *testing.T) {
 	}
 }
 
+// Even what was cut off did not hold anything yet: somebody else has been at the file.
+func TestStore_CutOffBehindItsPages(t *testing.T) {
+	t.Parallel()
+	s, path := liveStore(t)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, info.Size()-1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Heads(t.Context()); !errors.Is(err, bolt.ErrDamaged) {
+		t.Errorf("%v, want ErrDamaged", err)
+	}
+}
+
+func TestLedger_HoleIsDamage(t *testing.T) {
+	t.Parallel()
+	s, _ := liveStore(t)
+	if err := s.Lose("entries", bolt.EntryKey("local", 30), true); err != nil {
+		t.Fatal(err)
+	}
+	for after := range uint64(30) {
+		if es, err := s.Ledger(t.Context(), "local", after, 100); !errors.Is(err, bolt.ErrDamaged) || es != nil {
+			t.Errorf("after %d: %d entries, %v, want ErrDamaged", after, len(es), err)
+		}
+	}
+}
+
 // Here the mapped file ends in the middle of a transaction: the processor faults.
 func TestStore_CutOffInARead(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package bolt_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -309,6 +310,81 @@ func TestOpen_ProvesTheContents(t *testing.T) {
 	}
 }
 
+func TestOpen_ProvesThatTheIndexNamesNothingElse(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	s := open(t, path)
+	if err := s.Append(t.Context(), specimenBatch("local", authority.Head{}, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Plant("subjects", "cli_99\x00"+bolt.EntryKey("local", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if es, err := s.Subject(t.Context(), "cli_99"); !errors.Is(err, bolt.ErrDamaged) || es != nil {
+		t.Errorf("somebody else's entry: %+v, %v, want ErrDamaged", es, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bolt.Open(path, bolt.Options{}); !errors.Is(err, bolt.ErrDamaged) || !strings.Contains(err.Error(), "index of subjects") {
+		t.Errorf("%v, want ErrDamaged about the index of subjects", err)
+	}
+}
+
+func TestChecksum_BindsAValueToItsPlace(t *testing.T) {
+	t.Parallel()
+	seen := map[uint32]string{}
+	for _, c := range []struct {
+		table      int
+		key, value string
+	}{{1, "key", "value"}, {2, "key", "value"}, {1, "keyv", "alue"}, {1, "ke", "yvalue"}, {1, "kez", "value"}, {1, "key", "valuf"}} {
+		sum := bolt.Checksum(c.table, c.key, c.value)
+		if other, ok := seen[sum]; ok {
+			t.Errorf("%+v has the checksum of %s", c, other)
+		}
+		seen[sum] = fmt.Sprintf("%+v", c)
+	}
+}
+
+// A watchedContext tells when somebody waits for its end.
+type watchedContext struct {
+	context.Context
+	asked chan struct{}
+}
+
+func (c watchedContext) Done() <-chan struct{} {
+	close(c.asked)
+	return c.Context.Done()
+}
+
+func TestAppend_GivesUpWaitingForItsTurn(t *testing.T) {
+	t.Parallel()
+	s := open(t, newPath(t))
+	writing, waiting := make(chan struct{}), make(chan struct{})
+	done := make(chan error)
+	go func() {
+		done <- s.AppendAfter(func() { close(writing); <-waiting }, specimenBatch("local", authority.Head{}, 0))
+	}()
+	<-writing
+	ctx, end := context.WithCancel(t.Context())
+	gaveUp, asked := make(chan error), make(chan struct{})
+	go func() {
+		gaveUp <- s.Append(watchedContext{ctx, asked}, specimenBatch("elsewhere", authority.Head{}, 1))
+	}()
+	<-asked
+	end()
+	if err := <-gaveUp; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want context.Canceled", err)
+	}
+	if _, err := s.Heads(t.Context()); err != nil { // reads never wait for a writer
+		t.Error(err)
+	}
+	close(waiting)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStore_Closed(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPath(t))
@@ -389,7 +465,7 @@ func TestAppend_RefusesNames(t *testing.T) {
 	if err := s.Append(t.Context(), good()); err != nil {
 		t.Errorf("the batch that was spoilt, unspoilt: %v", err)
 	}
-	for _, name := range []string{"", "cli_11\x00local", "\x00"} {
+	for _, name := range []string{"", "cli_37\x00local", "\x00"} {
 		if _, err := s.Subject(t.Context(), name); !errors.Is(err, authority.ErrNotFound) {
 			t.Errorf("subject %q: %v, want ErrNotFound", name, err)
 		}

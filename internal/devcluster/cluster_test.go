@@ -1,10 +1,15 @@
 package devcluster_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/httpapi"
@@ -129,4 +134,82 @@ func TestRestart_KeepsAddressAndTokens(t *testing.T) {
 	if _, err := client(t, c).Call(t.Context(), httpapi.Request{Path: "/v1/credentials", Bearer: old}); err != nil {
 		t.Errorf("a token from before the restart: %v", err)
 	}
+}
+
+func TestStart_HealsACrashBeforeTheSecretWasWrittenDown(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "dev")
+	first := start(t, devcluster.Options{Dir: dir})
+	id, secret := first.ClientID(), first.Secret().Reveal()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(first.ConfigFile()); err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, devcluster.Options{Dir: dir})
+	if second.ClientID() != id || second.Secret().Reveal() != secret {
+		t.Errorf("first %s, then %s", id, second.ClientID())
+	}
+}
+
+func TestStart_SaysHowToGetASecretThatIsLost(t *testing.T) {
+	t.Parallel()
+	dir, day := filepath.Join(t.TempDir(), "dev"), 25*time.Hour
+	first := start(t, devcluster.Options{Dir: dir, Now: func() time.Time { return time.Now().Add(-day) }})
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(first.ConfigFile()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := devcluster.Start(t.Context(), devcluster.Options{Dir: dir})
+	if err == nil {
+		t.Error(c.Close())
+		t.Fatal("it started")
+	}
+	if !strings.Contains(err.Error(), "keyturn recover --data-dir "+first.DataDir()) {
+		t.Error(err)
+	}
+}
+
+func TestStart_KeepsWhatElseIsInTheConfig(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "dev")
+	first := start(t, devcluster.Options{Dir: dir})
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var file map[string]any
+	text, err := os.ReadFile(first.ConfigFile())
+	if err == nil {
+		err = json.Unmarshal(text, &file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	contexts := file["contexts"].(map[string]any)
+	contexts["other"] = map[string]any{"server": "https://example.com"}
+	contexts["dev"].(map[string]any)["note"] = "mine"
+	file["current_context"] = "other"
+	if text, err = json.Marshal(file); err == nil {
+		err = os.WriteFile(first.ConfigFile(), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, devcluster.Options{Dir: dir, Listen: "127.0.0.2:0"})
+	text, err = os.ReadFile(second.ConfigFile())
+	var after map[string]any
+	if err == nil {
+		err = json.Unmarshal(text, &after)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	contexts["dev"].(map[string]any)["server"] = second.URL()
+	if diff := cmp.Diff(file, after); diff != "" {
+		t.Error(diff)
+	}
+	token(t, second)
 }

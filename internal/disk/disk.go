@@ -61,9 +61,13 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// ReadPrivate reads a file that nobody but its owner, who is us, may read or write; else it returns ErrOpen.
+// maxPrivate is the largest file that ReadPrivate reads, in bytes: a sparse one can claim any size.
+const maxPrivate = 16 << 20
+
+// ReadPrivate reads a regular file of at most 16 MiB that nobody but its owner, who is us, may read or write; else it
+// returns an error, ErrOpen where the mode or the owner is wrong.
 func ReadPrivate(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would let it wait for a writer
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +78,9 @@ func ReadPrivate(path string) ([]byte, error) {
 	}
 	if err := Check(path, info); err != nil {
 		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxPrivate {
+		return nil, fmt.Errorf("%s is not a regular file of at most %d bytes", path, maxPrivate)
 	}
 	content := make([]byte, info.Size())
 	if _, err := f.ReadAt(content, 0); err != nil {

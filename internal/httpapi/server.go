@@ -103,7 +103,7 @@ func (s *server) routes() map[string]methods {
 type exactPaths struct{ mux, other http.Handler }
 
 func (e exactPaths) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.RequestURI == "*" || !cleanPath(r.URL.Path) {
+	if !cleanPath(r.URL.Path) {
 		e.other.ServeHTTP(w, r)
 		return
 	}

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"slices"
 
+	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
@@ -21,4 +22,8 @@ func sortedRoutes() map[string][]string {
 		routes[path] = methods
 	}
 	return routes
+}
+
+func authorityOptions(bootstrapToken string) authority.Options {
+	return authority.Options{BootstrapToken: bootstrapToken}
 }

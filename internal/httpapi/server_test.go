@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -59,7 +60,17 @@ type setup struct {
 	bare    bool // do not bootstrap
 }
 
-func newFixture(t *testing.T, s setup) *fixture {
+func newFixture(t testing.TB, s setup) *fixture {
+	t.Helper()
+	f, err := tryFixture(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// tryFixture returns the error of an authority that does not open.
+func tryFixture(t testing.TB, s setup) (*fixture, error) {
 	t.Helper()
 	dir := t.TempDir()
 	files, err := keys.Create(dir)
@@ -80,7 +91,7 @@ func newFixture(t *testing.T, s setup) *fixture {
 	s.options.SignAtOnce, s.options.Private = true, s.options.BootstrapToken == ""
 	a, err := authority.Open(context.Background(), store, custody, s.options)
 	if err != nil {
-		t.Fatal(err)
+		return nil, errors.Join(err, store.Close())
 	}
 	f := &fixture{clock: newClock(), authority: a}
 	f.handler = httpapi.NewServer(a, httpapi.ServerOptions{
@@ -97,7 +108,7 @@ func newFixture(t *testing.T, s setup) *fixture {
 	if !s.bare {
 		f.bootstrap()
 	}
-	return f
+	return f, nil
 }
 
 func (f *fixture) observe(o httpapi.Observation) {

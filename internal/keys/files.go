@@ -71,7 +71,10 @@ func Open(dir string) (*Files, error) {
 	if f.signer, err = ledger.NewSigner(private); err != nil {
 		return nil, fmt.Errorf("keys: %s: %w", filepath.Join(dir, LedgerFile), err)
 	}
-	return f, f.openTokens()
+	if err := f.openTokens(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 func (f *Files) openTokens() error {
@@ -80,17 +83,21 @@ func (f *Files) openTokens() error {
 		return err
 	}
 	for _, text := range stored.Keys {
-		private, err := jwk.ParsePrivate(text)
-		if err == nil {
-			var s *token.Signer
-			s, err = token.NewSigner(private)
-			f.tokens = append(f.tokens, s)
-		}
+		s, err := tokenSigner(text)
 		if err != nil {
 			return fmt.Errorf("keys: %s: %w", filepath.Join(f.dir, TokenFile), err)
 		}
+		f.tokens = append(f.tokens, s)
 	}
 	return nil
+}
+
+func tokenSigner(text []byte) (*token.Signer, error) {
+	private, err := jwk.ParsePrivate(text)
+	if err != nil {
+		return nil, err
+	}
+	return token.NewSigner(private)
 }
 
 // Create makes a ledger key in a data directory that has none, and opens it.

@@ -14,7 +14,7 @@ type Cluster struct {
 	Issuer     string
 	Home       string
 	CreatedAt  time.Time
-	License    json.RawMessage   // the newest, as its vendor signed it; nil before there is one
+	License    json.RawMessage   // the one issued last, as its vendor signed it; nil before there is one
 	Keys       []Key             // in the order in which they were published
 	LedgerKeys []jwk.Key         // the trusted ones, the first first
 	Sealed     map[string][]byte // private halves of ledger and token keys by thumbprint, where records carry them
@@ -29,8 +29,8 @@ type Key struct {
 	RetiredAt   time.Time // zero: in use
 }
 
-// JoinCluster joins the records whose subject is the cluster. It returns nil where none of them founds it. The newest
-// home and license win; a retired key stays retired.
+// JoinCluster joins the records whose subject is the cluster. It returns nil where none of them founds it. The license that
+// was issued last wins, and the home that was named last; a retired key stays retired.
 func JoinCluster(records []*Record) *Cluster {
 	var c *Cluster
 	set := inOrder(records)
@@ -50,7 +50,7 @@ func JoinCluster(records []*Record) *Cluster {
 	for _, r := range set {
 		switch b := r.body.(type) {
 		case *LicenseBody:
-			c.License = b.License
+			c.apply(b)
 		case *HomeBody:
 			c.Home = b.Home
 		case *KeyBody:
@@ -63,6 +63,23 @@ func JoinCluster(records []*Record) *Cluster {
 		c.Keys[i].RetiredAt = retired[c.Keys[i].Key.ID()]
 	}
 	return c
+}
+
+// apply takes b's license unless the one that holds was issued later. What a clock did to the record's own time does not
+// matter.
+func (c *Cluster) apply(b *LicenseBody) {
+	if c.License == nil || !issuedAt(b.License).Before(issuedAt(c.License)) {
+		c.License = b.License
+	}
+}
+
+// issuedAt is when a license was issued; the zero instant for what is none.
+func issuedAt(text json.RawMessage) time.Time {
+	var l struct {
+		IssuedAt time.Time `json:"issued_at"`
+	}
+	_ = json.Unmarshal(text, &l) // an authority writes only licenses that it has checked
+	return l.IssuedAt
 }
 
 func (c *Cluster) publish(r *Record, b *KeyBody) {

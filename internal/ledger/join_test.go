@@ -370,8 +370,11 @@ func clusterRecords(t testing.TB) [][]byte {
 func TestJoinCluster_SaysWhatTheRecordsSay(t *testing.T) {
 	t.Parallel()
 	records := openAll(t, clusterRecords(t), "a")
+	late := newBook(t, "c", "a")
+	again := late.write(t, second(20), ledger.KindCluster, cluster, ledger.ClusterBody{Issuer: "https://b.example", Home: "c", LedgerKey: public(t, "c")})
+	all := append(openAll(t, [][]byte{again}, "a"), records...) // the first founding is the one that counts
 	rapid.Check(t, func(rt *rapid.T) {
-		c := ledger.JoinCluster(rapid.Permutation(records).Draw(rt, "order"))
+		c := ledger.JoinCluster(rapid.Permutation(all).Draw(rt, "order"))
 		if c.ID != cluster || c.Issuer != "https://a.example" || c.Home != "b" || string(c.License) != `{"n":2}` || !c.CreatedAt.Equal(start) {
 			rt.Fatalf("= %+v", c)
 		}
@@ -389,6 +392,22 @@ func TestJoinCluster_SaysWhatTheRecordsSay(t *testing.T) {
 	})
 	if c := ledger.JoinCluster(records[1:]); c != nil {
 		t.Errorf("without its founding: %+v", c)
+	}
+}
+
+func TestJoinCluster_TakesTheLicenseIssuedLast(t *testing.T) {
+	t.Parallel()
+	b := newBook(t, "a", "a")
+	license := func(at int, issued string) []byte {
+		text := json.RawMessage(`{"issued_at":"` + issued + `"}`)
+		return b.write(t, second(at), ledger.KindLicense, cluster, ledger.LicenseBody{License: text})
+	}
+	records := openAll(t, [][]byte{
+		b.founding(t), license(50, "2026-01-01T00:00:00Z"), // written by a clock that was ahead
+		license(10, "2026-02-01T00:00:00Z"),
+	}, "a")
+	if c := ledger.JoinCluster(records); string(c.License) != `{"issued_at":"2026-02-01T00:00:00Z"}` {
+		t.Errorf("the license is %s", c.License)
 	}
 }
 

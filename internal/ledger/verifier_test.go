@@ -153,6 +153,9 @@ func TestVerifier_ForgetsWhatWasNotUsed(t *testing.T) {
 			t.Fatalf("what is in use is forgotten after %d", i)
 		}
 	}
+	if open(used) != kept {
+		t.Error("what is in use is forgotten")
+	}
 	if open(oldest) == first {
 		t.Error("the memory has no bound")
 	}
@@ -187,6 +190,10 @@ func TestChain_FollowsOneRegion(t *testing.T) {
 	unnamed := newBook(t, "a", "a")
 	unnamed.seq = 1
 	strange["NoPredecessor"] = unnamed.vouch(t, "b")
+	elsewhere, ahead := newBook(t, "b", "a"), newBook(t, "a", "a") // these name the right predecessor
+	elsewhere.seq, elsewhere.sum = 1, ledger.Sum(data[0])
+	ahead.seq, ahead.sum = 2, ledger.Sum(data[0])
+	strange["RegionAlone"], strange["HoleAlone"] = elsewhere.vouch(t, "b"), ahead.vouch(t, "b")
 	chain := ledger.Chain{Region: "a"}
 	records := openAll(t, data, "a")
 	if err := chain.Next(records[1], data[1]); !errors.Is(err, ledger.ErrFork) || chain.Seq != 0 {

@@ -30,6 +30,7 @@ type event struct {
 	emergency bool
 	closes    map[int]int // version's event -> its not_after, in seconds
 	data      []byte
+	record    *ledger.Record
 }
 
 func newWorld(t testing.TB, regions int) *world {
@@ -47,6 +48,7 @@ func newWorld(t testing.TB, regions int) *world {
 func (w *world) add(e event, kind ledger.Kind, body any) {
 	e.at = w.clock
 	e.data = w.books[e.region].write(w.t, second(e.at), kind, client, body)
+	e.record = openAll(w.t, [][]byte{e.data}, "a")[0]
 	w.events = append(w.events, e)
 	w.known[e.region][len(w.events)-1] = true
 }
@@ -188,15 +190,15 @@ func (w *world) live(t *rapid.T, steps int) {
 	}
 }
 
-// records of the events of set, opened.
+// records of the events of set.
 func (w *world) records(set map[int]bool) []*ledger.Record {
-	var data [][]byte
+	var list []*ledger.Record
 	for i, e := range w.events {
 		if set[i] {
-			data = append(data, e.data)
+			list = append(list, e.record)
 		}
 	}
-	return openAll(w.t, data, "a")
+	return list
 }
 
 // join of the records, with every hash that there ever was: also of the dead, the closed and of other credentials.

@@ -1,7 +1,10 @@
 package serve
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"io"
 	"net/http"
 )
 
@@ -10,3 +13,15 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // KeepHouse is the loop that Run has beside the HTTP server.
 func (s *Server) KeepHouse(ctx context.Context) { s.keepHouse(ctx) }
+
+// ReadExport reads an export to its end, and returns how many records and hashes are in it.
+func ReadExport(r io.Reader) (n int, err error) {
+	x := exportLines{r: bufio.NewReaderSize(r, maxLine)}
+	for ; ; n++ {
+		if _, err := x.next(); errors.Is(err, io.EOF) {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+	}
+}

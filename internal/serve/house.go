@@ -34,6 +34,14 @@ func (s *Server) keepHouse(ctx context.Context) {
 	}
 }
 
+// checkLedger reads the whole ledger once, while requests are answered already: what does not fit is logged and makes the
+// server not ready, and what fits need not be checked again when it is first asked for.
+func (s *Server) checkLedger(ctx context.Context) {
+	if err := s.authority.CheckLedger(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error().Err(err).Msg("the ledger does not fit together: compare it with an export, and restore")
+	}
+}
+
 // round sweeps what has expired out of the store, publishes a token key where one is missing and retires old ones. It logs
 // what fails, once for as long as it fails in the same way: before is what it returned the last time.
 func (s *Server) round(ctx context.Context, before []string) (trouble []string) {
@@ -52,7 +60,7 @@ func (s *Server) round(ctx context.Context, before []string) (trouble []string) 
 		if done.err == nil || ctx.Err() != nil {
 			continue
 		}
-		text := done.task + ": " + done.err.Error()
+		text := done.task + ": " + root(done.err).Error()
 		trouble = append(trouble, text)
 		if !slices.Contains(before, text) {
 			s.log.Warn().Err(done.err).Msg("cannot " + done.task)
@@ -75,4 +83,15 @@ func (s *Server) saveLicense(ctx context.Context) error {
 	}
 	s.license = c.License
 	return nil
+}
+
+// root is the innermost cause of an error: what stays the same where names of temporary files differ.
+func root(err error) error {
+	for {
+		cause := errors.Unwrap(err)
+		if cause == nil {
+			return err
+		}
+		err = cause
+	}
 }

@@ -155,7 +155,7 @@ func token(t *testing.T, h *host, id, secret string) httpapi.Token {
 // refused is the error answer of a token request, which is sent once: the client's own would try again.
 func refused(t *testing.T, h *host, id, secret string) *httpapi.Error {
 	t.Helper()
-	r := newRequest(t, h.URL()+"/v1/oauth/token")
+	r := newRequest(t, h.Client.Server()+"/v1/oauth/token")
 	r.Method = http.MethodPost
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth(id, secret)
@@ -165,8 +165,12 @@ func refused(t *testing.T, h *host, id, secret string) *httpapi.Error {
 		t.Fatal(err)
 	}
 	defer a.Body.Close() //nolint:errcheck // only read
-	said := decode[map[string]string](t, a.Body)
-	return &httpapi.Error{Status: a.StatusCode, Code: httpapi.Code(said["code"]), OAuth: said["error"], Message: said["error_description"]}
+	said := decode[struct {
+		Code        httpapi.Code
+		Error       string
+		Description string `json:"error_description"`
+	}](t, a.Body)
+	return &httpapi.Error{Status: a.StatusCode, Code: said.Code, OAuth: said.Error, Message: said.Description}
 }
 
 func apiError(t *testing.T, err error) *httpapi.Error {

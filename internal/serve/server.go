@@ -124,6 +124,7 @@ func (s *Server) Run(ctx context.Context) error {
 	house, leave := context.WithCancel(context.WithoutCancel(ctx))
 	var working sync.WaitGroup
 	working.Go(func() { s.keepHouse(house) })
+	working.Go(func() { s.checkLedger(house) })
 	err := s.answer(ctx)
 	leave()
 	working.Wait()

@@ -1,0 +1,36 @@
+package authority
+
+import (
+	"time"
+
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
+)
+
+// MemoryLimit is how many credentials one generation of a Memory holds.
+const MemoryLimit = memoryLimit
+
+// Memory is what an Authority remembers.
+type Memory struct{ m *memory }
+
+// NewMemory returns an empty one.
+func NewMemory() Memory { return Memory{newMemory()} }
+
+// Get, Put, Turn and Forget are those of memory; what is put holds at any time.
+func (m Memory) Get(subject id.ID, at time.Time) (*credential.Credential, bool) {
+	return m.m.get(subject, at)
+}
+
+func (m Memory) Put(subject id.ID, c *credential.Credential, turn uint64) {
+	m.m.put(subject, remembered{Credential: c}, turn)
+}
+
+func (m Memory) Turn() uint64 { return m.m.turn() }
+
+func (m Memory) Forget(subjects ...id.ID) {
+	set := map[string]bool{}
+	for _, s := range subjects {
+		set[s.String()] = true
+	}
+	m.m.forget(set)
+}
