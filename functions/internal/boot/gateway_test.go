@@ -1,0 +1,284 @@
+package boot_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"github.com/keyturn/keyturn/functions/internal/boot"
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/bolt"
+	"github.com/keyturn/keyturn/internal/keys"
+)
+
+const (
+	region         = "eu-central-1"
+	bootstrapToken = "a bootstrap token of the tests"
+)
+
+var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+// clock is what time it is for all functions.
+type clock struct{ seconds atomic.Int64 }
+
+func (c *clock) now() time.Time          { return start.Add(time.Duration(c.seconds.Load()) * time.Second) }
+func (c *clock) advance(d time.Duration) { c.seconds.Add(int64(d / time.Second)) }
+
+// vault seals as KMS does.
+type vault struct{ box cipher.AEAD }
+
+func newVault(t testing.TB) *vault {
+	t.Helper()
+	var key [32]byte
+	rand.Read(key[:])
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &vault{box}
+}
+
+func label(labels map[string]string) []byte {
+	text, err := json.Marshal(labels)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+func (v *vault) Seal(_ context.Context, secret []byte, labels map[string]string) ([]byte, error) {
+	nonce := make([]byte, v.box.NonceSize())
+	rand.Read(nonce)
+	return v.box.Seal(nonce, nonce, secret, label(labels)), nil
+}
+
+func (v *vault) Open(_ context.Context, sealed []byte, labels map[string]string) ([]byte, error) {
+	n := v.box.NonceSize()
+	if len(sealed) < n {
+		return nil, keys.ErrNotSealed
+	}
+	text, err := v.box.Open(nil, sealed[:n], sealed[n:], label(labels))
+	if err != nil {
+		return nil, keys.ErrNotSealed
+	}
+	return text, nil
+}
+
+// purposes are what the roles of template.yaml let each function open and seal.
+func purposes(function string) (open, seal []string) {
+	switch function {
+	case "token", "discovery":
+		return []string{"token", "anchor"}, nil
+	case "credentials":
+		return []string{"ledger", "anchor"}, nil
+	case "rotate":
+		return []string{"ledger", "token", "anchor"}, []string{"token"}
+	}
+	all := []string{"ledger", "token", "anchor"}
+	return all, all
+}
+
+// role holds a function to its purposes.
+type role struct {
+	keys.Sealer
+	open, seal []string
+}
+
+var errDenied = errors.New("access denied")
+
+func (r role) Open(ctx context.Context, sealed []byte, labels map[string]string) ([]byte, error) {
+	if !slices.Contains(r.open, labels[keys.LabelPurpose]) {
+		return nil, errDenied
+	}
+	return r.Sealer.Open(ctx, sealed, labels)
+}
+
+func (r role) Seal(ctx context.Context, secret []byte, labels map[string]string) ([]byte, error) {
+	if !slices.Contains(r.seal, labels[keys.LabelPurpose]) {
+		return nil, errDenied
+	}
+	return r.Sealer.Seal(ctx, secret, labels)
+}
+
+// environment is that of a function.
+type environment map[string]string
+
+func newEnvironment() environment {
+	return environment{
+		"KEYTURN_TABLE": "keyturn", "KEYTURN_KEY": "alias/keyturn", "KEYTURN_BOOTSTRAP_TOKEN": bootstrapToken,
+		"AWS_REGION": region, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+	}
+}
+
+func (e environment) get(name string) string { return e[name] }
+
+// logs is what all functions have written.
+type logs struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// stack is a deployed stack: all functions behind a gateway, over one store.
+type stack struct {
+	t     testing.TB
+	env   environment
+	store authority.Store
+	vault keys.Sealer
+	clock *clock
+	logs  *logs
+	apps  map[string]*boot.App
+}
+
+func newStack(t testing.TB, store authority.Store) *stack {
+	t.Helper()
+	s := &stack{
+		t: t, env: newEnvironment(), store: store, vault: newVault(t), clock: &clock{}, logs: &logs{},
+	}
+	s.restart()
+	return s
+}
+
+// restart puts every function into a new execution environment.
+func (s *stack) restart() {
+	s.t.Helper()
+	s.apps = map[string]*boot.App{}
+	for _, f := range boot.Functions() {
+		open, seal := purposes(f.Name)
+		a, err := boot.New(f, boot.Options{
+			Env: s.env.get, Out: s.logs, Now: s.clock.now, Version: "test", Store: s.store, Sealer: role{s.vault, open, seal},
+		})
+		if err != nil {
+			s.t.Fatalf("%s: %v", f.Name, err)
+		}
+		a.Warm(s.t.Context())
+		s.apps[f.Name] = a
+	}
+}
+
+func openBolt(t testing.TB) authority.Store {
+	t.Helper()
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "keyturn.db"), bolt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
+
+// invoke calls a function as the runtime does, with 15 seconds to go.
+func (s *stack) invoke(function string, event []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: "11111111-2222-4333-8444-555555555555"})
+	return s.apps[function].Lambda().Invoke(ctx, event)
+}
+
+// gateway is a REST API with the stage prod in front of the functions, routed as template.yaml has it: what no resource is
+// there for goes to discovery.
+func (s *stack) gateway() *httptest.Server {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/prod")
+		if !ok {
+			http.Error(w, `{"message":"Forbidden"}`, http.StatusForbidden)
+			return
+		}
+		function, resource := route(path)
+		s.integrate(w, r, function, resource)
+	}))
+	s.t.Cleanup(server.Close)
+	return server
+}
+
+// route finds the resource of a path, and the function behind it.
+func route(path string) (function, resource string) {
+	segments := strings.Split(path, "/")
+	for _, f := range boot.Functions() {
+		for _, pattern := range f.Routes {
+			if slices.EqualFunc(strings.Split(pattern, "/"), segments, func(want, got string) bool {
+				return want == got || strings.HasPrefix(want, "{") && got != ""
+			}) {
+				return f.Name, pattern
+			}
+		}
+	}
+	return "discovery", "/{proxy+}"
+}
+
+// integrate makes a proxy event of a request, and an HTTP answer of what the function returns.
+func (s *stack) integrate(w http.ResponseWriter, r *http.Request, function, resource string) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		s.t.Error(err)
+	}
+	path := strings.TrimPrefix(r.URL.EscapedPath(), "/prod")
+	source, _, _ := net.SplitHostPort(r.RemoteAddr)
+	header := r.Header.Clone()
+	header["Host"], header["X-Forwarded-Proto"] = []string{r.Host}, []string{"http"}
+	event, err := json.Marshal(map[string]any{
+		"resource": resource, "path": path, "httpMethod": r.Method, "multiValueHeaders": header,
+		"multiValueQueryStringParameters": r.URL.Query(), "body": base64.StdEncoding.EncodeToString(body), "isBase64Encoded": true,
+		"requestContext": map[string]any{
+			"path": r.URL.EscapedPath(), "stage": "prod", "domainName": r.Host, "identity": map[string]string{"sourceIp": source},
+		},
+	})
+	if err != nil {
+		s.t.Error(err)
+	}
+	out, err := s.invoke(function, event)
+	if err != nil {
+		s.t.Errorf("%s: %v", function, err)
+	}
+	var answer struct {
+		StatusCode        int
+		MultiValueHeaders http.Header
+		Body              string
+	}
+	if err := json.Unmarshal(out, &answer); err != nil {
+		s.t.Errorf("%s answered %s", function, out)
+	}
+	for name, values := range answer.MultiValueHeaders {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(answer.StatusCode)
+	if r.Method != http.MethodHead {
+		_, _ = io.WriteString(w, answer.Body)
+	}
+}
