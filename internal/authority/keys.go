@@ -181,11 +181,10 @@ func (a *Authority) RetireKeys(ctx context.Context, at time.Time) error {
 	if at.Before(signing.PublishedAt.Add(announced + access.Lifetime + 2*access.Leeway)) {
 		return nil
 	}
-	older := func(c *access.Cluster) (keyIDs []string) {
-		for _, k := range a.ownKeys(c) {
-			if k.PublishedAt.Before(signing.PublishedAt) {
-				keyIDs = append(keyIDs, k.Key.ID())
-			}
+	older := func(c *access.Cluster) (keyIDs []string) { // in the order in which they were published, be it in one second
+		own := a.ownKeys(c)
+		for _, k := range own[:max(0, slices.IndexFunc(own, func(k ledger.Key) bool { return k.Key.Equal(signing.Key) }))] {
+			keyIDs = append(keyIDs, k.Key.ID())
 		}
 		return keyIDs
 	}

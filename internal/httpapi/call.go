@@ -97,7 +97,11 @@ func Fail(w http.ResponseWriter, r *http.Request, at time.Time, err error) Obser
 		c.seen.Route = "/v1/oauth/"
 	}
 	w.Header().Set(HeaderRequestID, c.seen.RequestID)
-	c.write(w, c.failure(w.Header(), err))
+	a := c.failure(w.Header(), err)
+	if r.URL.Path == "/readyz" && a.status == http.StatusServiceUnavailable {
+		a.body = Health{"unavailable", map[string]string{"store": "the store cannot be read"}}
+	}
+	c.write(w, a)
 	return c.seen
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -97,11 +98,8 @@ func (r *reader) vendorKeys() []jwk.Key {
 	var list []jwk.Key
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		r.wrong("KEYTURN_VENDOR_KEYS", fmt.Errorf("it has to be a JSON array of public JWKs: %w", err))
-	}
-	for _, k := range list {
-		if k.IsZero() {
-			r.wrong("KEYTURN_VENDOR_KEYS", errors.New("there is a null between the keys"))
-		}
+	} else if slices.ContainsFunc(list, jwk.Key.IsZero) {
+		r.wrong("KEYTURN_VENDOR_KEYS", errors.New("there is a null between the keys"))
 	}
 	return list
 }
