@@ -199,3 +199,26 @@ func TestCost_CreateAndRotateTheFirst(t *testing.T) {
 		t.Errorf("rotate: %s", m)
 	}
 }
+
+// What is known to change nothing is left out, instead of failing the whole transaction once.
+func TestCost_DatesThatAreThereCostNothing(t *testing.T) {
+	t.Parallel()
+	client := server.Client(t, region, nil)
+	m := &meter{API: client}
+	s := openTable(t, m, server.Table(t, client), dynamo.Options{})
+	b := batch(authority.Head{}, "a", "a")
+	b.Entries[0].Secret, b.Entries[0].SecretExpires, b.Entries[0].CopyExpires = []byte("hash"), start, start
+	head := mustAppend(t, s, b)
+	if _, err := s.Subject(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	m.reset()
+	b = batch(head, "b")
+	for seq := range uint64(2) { // the second has no hash, and its copy no date
+		b.Expiries = append(b.Expiries, authority.Expiry{Subject: "a", Region: region, Seq: seq + 1, Secret: start.Add(day), Copy: start.Add(day)})
+	}
+	mustAppend(t, s, b)
+	if len(m.calls) != 1 || m.actions != 4 {
+		t.Errorf("%d actions, %s: want the head, the entry, its copy and one date", m.actions, m)
+	}
+}

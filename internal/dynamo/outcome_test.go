@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/credential"
@@ -203,4 +204,57 @@ func (f *forgetful) TransactWriteItems(ctx context.Context, in *dynamodb.Transac
 	again := *in
 	again.ClientRequestToken = aws.String(fmt.Sprint("token-", f.n.Add(1)))
 	return f.API.TransactWriteItems(ctx, &again, o...)
+}
+
+// recorder keeps the tokens of transactions.
+type recorder struct {
+	dynamo.API
+	tokens []string
+}
+
+func (r *recorder) TransactWriteItems(ctx context.Context, in *dynamodb.TransactWriteItemsInput, o ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error) {
+	r.tokens = append(r.tokens, aws.ToString(in.ClientRequestToken))
+	return r.API.TransactWriteItems(ctx, in, o...)
+}
+
+func TestAppend_AttemptsShareATokenUntilTheBatchIsRevised(t *testing.T) {
+	t.Parallel()
+	f := &local.Faults{Next: transport(t)}
+	r := &recorder{API: server.Client(t, region, f)}
+	s := openTable(t, r, server.Table(t, server.Client(t, region, nil)), quick)
+	transactions := 0
+	f.Plan = func(_ int, operation string) local.Fault {
+		if operation != "TransactWriteItems" {
+			return ""
+		}
+		if transactions++; transactions > 2 {
+			return ""
+		}
+		return local.Broken
+	}
+	b := batch(authority.Head{}, "a")
+	b.Limits = []authority.Limit{{Name: "c", Delta: -1}} // the first guess is that the counter is not at zero
+	if err := s.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.tokens); n != 4 || r.tokens[0] == "" || r.tokens[0] != r.tokens[1] || r.tokens[1] != r.tokens[2] || r.tokens[3] == r.tokens[0] {
+		t.Errorf("tokens: %q", r.tokens)
+	}
+}
+
+// The comparison is made in the transaction, whatever a store remembers.
+func TestAppend_ComparesTheHeadThatIsThere(t *testing.T) {
+	t.Parallel()
+	client := server.Client(t, region, nil)
+	table := server.Table(t, client)
+	s := openTable(t, client, table, dynamo.Options{})
+	head := mustAppend(t, s, batch(authority.Head{}, "a"))
+	it := items(t, client, table)["H / local"]
+	it["x"] = &types.AttributeValueMemberB{Value: []byte("another sum")}
+	if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &table, Item: it}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(t.Context(), batch(head, "b")); !errors.Is(err, authority.ErrConflict) {
+		t.Errorf("%v, want ErrConflict", err)
+	}
 }

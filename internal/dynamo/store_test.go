@@ -126,6 +126,9 @@ func TestStore_Layout(t *testing.T) {
 	b.Claims = []authority.Claim{{Key: "k", Value: []byte("v"), At: start, ExpiresAt: start.Add(day)}}
 	b.Limits = []authority.Limit{{Name: "nodes", Delta: 1, Max: 5}}
 	mustAppend(t, s, b)
+	if it := items(t, client, table)["C#k / local"]; expires(it) != fmt.Sprint(start.Add(day+time.Hour).Unix()) {
+		t.Errorf("the claim's item goes at %s: a clock that is behind could still ask", expires(it))
+	}
 	want := []string{
 		"C#k / local", "D#credentials / cli_a", "H / local",
 		"L#local / 00000000000000000001", "L#local / 00000000000000000001#h", "N#local / nodes",

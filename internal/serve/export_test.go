@@ -1,11 +1,12 @@
 package serve
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net/http"
+
+	"github.com/keyturn/keyturn/internal/httpapi"
 )
 
 // Handler answers without a listener.
@@ -16,9 +17,9 @@ func (s *Server) KeepHouse(ctx context.Context) { s.keepHouse(ctx) }
 
 // ReadExport reads an export to its end, and returns how many records and hashes are in it.
 func ReadExport(r io.Reader) (n int, err error) {
-	x := exportLines{r: bufio.NewReaderSize(r, maxLine)}
+	x := httpapi.NewExportReader(r)
 	for ; ; n++ {
-		if _, err := x.next(); errors.Is(err, io.EOF) {
+		if _, err := x.Next(); errors.Is(err, io.EOF) {
 			return n, nil
 		} else if err != nil {
 			return n, err

@@ -1,10 +1,7 @@
 package serve
 
 import (
-	"bufio"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,14 +13,10 @@ import (
 	"github.com/keyturn/keyturn/internal/disk"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/jwk"
-	"github.com/keyturn/keyturn/internal/ledger"
 )
 
 // draftFile is the store that an import fills before it takes its place.
 const draftFile = storeFile + ".import"
-
-// maxLine is the longest line of an export, in bytes: a record in base64, and what is around it.
-const maxLine = ledger.MaxRecord*4/3 + 4096
 
 // A NotVouchedError says that the exported ledger does not trust the ledger key of the data directory yet. The key stays,
 // so that a second import finds it.
@@ -77,70 +70,9 @@ func fill(ctx context.Context, path string, key jwk.Key, r io.Reader) (done auth
 		return authority.Imported{}, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	lines := exportLines{r: bufio.NewReaderSize(r, maxLine)}
-	done, err = authority.Import(ctx, store, key, lines.next)
+	done, err = authority.Import(ctx, store, key, httpapi.NewExportReader(r).Next)
 	if errors.Is(err, authority.ErrNotVouched) {
 		return done, &NotVouchedError{key}
 	}
 	return done, err
-}
-
-// exportLines reads an export line by line.
-type exportLines struct {
-	r    *bufio.Reader
-	line int
-	end  bool // the last line that was read says that there is no more
-}
-
-// next returns the next record or hash, and io.EOF after the line that ends an export: what was cut off is no export,
-// because what is missing at its end may be a revocation.
-func (x *exportLines) next() (authority.Line, error) {
-	for {
-		text, err := x.r.ReadSlice('\n')
-		if errors.Is(err, io.EOF) && len(text) == 0 {
-			if !x.end {
-				return authority.Line{}, errors.New("the export is not complete: its last line has to be {\"next_cursor\":null}")
-			}
-			return authority.Line{}, io.EOF
-		}
-		x.line++
-		if err != nil && !errors.Is(err, io.EOF) {
-			return authority.Line{}, x.wrong(err)
-		}
-		var w httpapi.ExportLine
-		if err := json.Unmarshal(text, &w); err != nil {
-			return authority.Line{}, x.wrong(errors.New("it is not a JSON object of an export"))
-		}
-		if w.Record == nil && w.Hash == nil {
-			if w.NextCursor == nil {
-				return authority.Line{}, x.wrong(errors.New("it is neither a record nor a hash nor a cursor"))
-			}
-			x.end = string(w.NextCursor) == "null"
-			continue
-		}
-		x.end = false
-		line, err := importLine(w)
-		if err != nil {
-			return authority.Line{}, x.wrong(err)
-		}
-		return line, nil
-	}
-}
-
-func (x *exportLines) wrong(err error) error {
-	return fmt.Errorf("line %d of the export: %w", x.line, err)
-}
-
-func importLine(w httpapi.ExportLine) (authority.Line, error) {
-	decode := base64.RawURLEncoding.DecodeString
-	if w.Record == nil {
-		hash, err := decode(w.Hash.Hash)
-		return authority.Line{Region: w.Hash.Region, Seq: w.Hash.Seq, Hash: hash}, err
-	}
-	payload, err := decode(w.Record.Payload)
-	if err != nil {
-		return authority.Line{}, err
-	}
-	signature, err := decode(w.Record.Signature)
-	return authority.Line{Signed: &ledger.Signed{Payload: payload, KeyID: w.Record.KeyID, Signature: signature}}, err
 }
