@@ -39,6 +39,9 @@ func (g *Gate) assertion(ctx context.Context, at time.Time, p Proof) (Client, er
 		return Client{}, err
 	}
 	version, a, err := signedBy(c, p.Assertion, at)
+	if err != nil && c.Status(at) == credential.Active {
+		err = unheard{} // signed with a key that is not here yet, for all that is known
+	}
 	if err != nil {
 		return Client{}, err
 	}

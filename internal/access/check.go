@@ -101,7 +101,8 @@ func (g *Gate) Former(ctx context.Context, text string) (id.ID, error) {
 }
 
 // Introspect returns the claims of a token that is good at instant at and that the asker may see: its own credential's,
-// or any with credentials.read. Everything else is false, without a reason (RFC 7662 §2.2).
+// or any with credentials.read. Everything else is false, without a reason (RFC 7662 §2.2). A well-signed token whose
+// credential or version is not in the view is false with an ErrUnknown, for whoever can ask somebody who knows more.
 func (g *Gate) Introspect(ctx context.Context, at time.Time, asker id.ID, scopes credential.Scopes, text string) (token.Claims, bool, error) {
 	cluster, err := g.view.Cluster(ctx)
 	if err != nil {
@@ -109,6 +110,8 @@ func (g *Gate) Introspect(ctx context.Context, at time.Time, asker id.ID, scopes
 	}
 	caller, err := g.check(ctx, at, cluster, text)
 	switch {
+	case errors.Is(err, ErrUnknown):
+		return token.Claims{}, false, err
 	case isToken(err):
 		return token.Claims{}, false, nil
 	case err != nil:

@@ -57,7 +57,16 @@ type Client struct {
 // ClientID is the client id of the version that was used.
 func (c Client) ClientID() string { return c.Credential.ClientID(c.Version.Number) }
 
-// Authenticate says who p is. It returns ErrRefused, a *credential.RetiredError, ErrNotBootstrapped or ErrUnavailable.
+// unheard is the refusal of what is not known in this view: a copy of the ledgers may only not have it yet, and unknown is
+// not revoked. It reads like any other refusal.
+type unheard struct{}
+
+func (unheard) Error() string { return ErrRefused.Error() }
+
+func (unheard) Is(target error) bool { return target == ErrRefused || target == ErrUnknown }
+
+// Authenticate says who p is. It returns ErrRefused, a *credential.RetiredError, ErrNotBootstrapped or ErrUnavailable. The
+// ErrRefused is an ErrUnknown too where the view does not know what was shown, rather than knowing that it is dead.
 // What has the wrong form is refused before any state is read.
 func (g *Gate) Authenticate(ctx context.Context, at time.Time, p Proof) (Client, error) {
 	if p.Assertion != "" {
@@ -79,6 +88,9 @@ func (g *Gate) Authenticate(ctx context.Context, at time.Time, p Proof) (Client,
 		return Client{}, err
 	}
 	version, err := c.Accept(secret, at)
+	if err != nil && !c.Knows(secret, at) {
+		err = unheard{}
+	}
 	if err != nil {
 		return Client{}, err
 	}
@@ -92,7 +104,7 @@ func (g *Gate) Authenticate(ctx context.Context, at time.Time, p Proof) (Client,
 func (g *Gate) credential(ctx context.Context, at time.Time, clientID id.ClientID) (*credential.Credential, error) {
 	c, err := g.view.Credential(ctx, at, clientID.Credential)
 	if errors.Is(err, ErrUnknown) || err == nil && clientID.Version > c.Number() {
-		return nil, ErrRefused
+		return nil, unheard{}
 	}
 	return c, err
 }

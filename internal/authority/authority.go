@@ -27,6 +27,7 @@ type Options struct {
 	SignAtOnce     bool      // sign with a new token key before verifiers can have seen it
 	AcceptClock    bool      // go on although the clock is behind the ledger
 	MaxItems       int       // how many items of a store one batch may touch, see dynamo.MaxActions; 0: any number
+	Joins          bool      // another region founds the cluster: Bootstrap is ErrNotHome
 	SoleWriter     bool      // nobody else writes to the store: what was read can be remembered; else see Refresh
 }
 
@@ -46,7 +47,8 @@ type Authority struct {
 	clusterLooked  atomic.Int64          // when Refresh read it last, seconds since 1970
 	self           atomic.Pointer[id.ID] // this authority's peer id
 	shared         atomic.Pointer[id.ID]
-	newest         atomic.Int64 // the instant of the newest record, seconds since 1970
+	heard          map[string]uint64 // the other regions' heads that a writer has seen; only the leader has it
+	newest         atomic.Int64      // the instant of the newest record, seconds since 1970
 	known          *memory
 	queue          committer
 	damage         atomic.Pointer[string] // what CheckLedger found
@@ -99,6 +101,9 @@ func (a *Authority) load(ctx context.Context) error {
 		}
 		for _, e := range entries {
 			r, err := a.verifier.Open(e.Data)
+			if err != nil && region != a.o.Region {
+				continue // what makes its key a trusted one has not arrived yet
+			}
 			if err != nil {
 				return fmt.Errorf("the newest record of %s: %w", region, err)
 			}
@@ -126,12 +131,18 @@ func (a *Authority) loadCluster(ctx context.Context) error {
 		return nil
 	}
 	entries, err := a.store.Subject(ctx, names[0])
+	if errors.Is(err, ErrNotFound) {
+		return nil // its directory item arrived before its records
+	}
 	if err != nil {
 		return unavailable("read the cluster", err)
 	}
 	data := make([][]byte, len(entries))
 	for i, e := range entries {
 		data[i] = e.Data
+	}
+	if founders, _ := ledger.Founders(data); len(founders) == 0 {
+		return nil // the record that founds it has not arrived yet: nobody is trusted before
 	}
 	if err := a.anchor(ctx, data); err != nil {
 		return err
@@ -150,11 +161,18 @@ func (a *Authority) loadCluster(ctx context.Context) error {
 
 func (a *Authority) setCluster(c *ledger.Cluster) {
 	self := c.Authority(a.o.Region)
+	if self == "" { // it signs with the keys of those who have published some
+		self = c.Authority(c.Home)
+	}
+	if self == "" && len(c.Keys) > 0 {
+		self = c.Keys[0].PeerID
+	}
 	a.self.Store(&self)
 	a.cluster.Store(access.NewCluster(c))
 }
 
-// Self is the peer id of this region's authority; "" before bootstrap.
+// Self is the peer id of this region's authority, or of the one whose keys it signs with while it has published none; ""
+// before bootstrap.
 func (a *Authority) Self() id.ID {
 	if self := a.self.Load(); self != nil {
 		return *self

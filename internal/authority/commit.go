@@ -21,6 +21,8 @@ type change struct {
 	touches []string // subjects and claims: changes that share one never share a batch, so decide sees the other's outcome
 	relies  []string // subjects that decide only reads: whoever touches one is in another batch
 	decide  func(ctx context.Context, d *draft) error
+
+	anywhere bool // every region may do it; else only home
 }
 
 // Origin says where a write comes from: it goes into the record.
@@ -262,6 +264,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 func (a *Authority) head(ctx context.Context) (Head, error) {
 	heads, err := a.readHeads(ctx)
+	a.hear(heads)
 	return heads[a.o.Region], err
 }
 
@@ -273,6 +276,10 @@ func (a *Authority) decide(ctx context.Context, batch []*pending) []*pending {
 	var going []*pending
 	for _, p := range batch {
 		p.draft = draft{Origin: p.draft.Origin}
+		if err := a.mayWrite(ctx, p.change); err != nil {
+			p.done <- err
+			continue
+		}
 		if err := p.change.decide(ctx, &p.draft); err != nil || len(p.draft.facts) == 0 {
 			p.done <- err
 			continue
@@ -280,6 +287,14 @@ func (a *Authority) decide(ctx context.Context, batch []*pending) []*pending {
 		going = append(going, p)
 	}
 	return going
+}
+
+// mayWrite returns ErrNotHome for what only home may do, where it has moved meanwhile.
+func (a *Authority) mayWrite(ctx context.Context, c change) error {
+	if c.anywhere {
+		return nil
+	}
+	return a.AtHome(ctx)
 }
 
 func touched(batch []*pending, subject string) bool {

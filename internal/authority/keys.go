@@ -23,15 +23,16 @@ func (a *Authority) signer(ctx context.Context, at time.Time) (*token.Signer, id
 	if err != nil {
 		return nil, "", err
 	}
-	s, _, err := a.signing(ctx, c, at)
-	return s, a.Self(), err
+	s, k, err := a.signing(ctx, c, at)
+	return s, k.PeerID, err
 }
 
 // signing chooses the key that signs tokens at instant at: the newest that verifiers have had time to fetch. Where there is
-// none yet (after bootstrap, after an import) the oldest signs at once. Only the chosen one is opened.
+// none yet (after bootstrap, after an import) the oldest signs at once. Only the chosen one is opened. All regions share
+// their custody, so a key of another region's authority is as good: its tokens name the peer that published it.
 func (a *Authority) signing(ctx context.Context, c *access.Cluster, at time.Time) (*token.Signer, ledger.Key, error) {
 	var known, fresh []ledger.Key
-	for _, k := range a.ownKeys(c) {
+	for _, k := range inUse(c) {
 		if a.o.SignAtOnce || !at.Before(k.PublishedAt.Add(announced)) {
 			known = append([]ledger.Key{k}, known...)
 		} else {
@@ -51,19 +52,20 @@ func (a *Authority) signing(ctx context.Context, c *access.Cluster, at time.Time
 	return nil, ledger.Key{}, hidden("sign a token", why)
 }
 
-// ownKeys are the token keys of this authority that are in use, the oldest first.
-func (a *Authority) ownKeys(c *access.Cluster) []ledger.Key {
-	var own []ledger.Key
+// inUse are the token keys that are not retired, the oldest first.
+func inUse(c *access.Cluster) []ledger.Key {
+	var keys []ledger.Key
 	for _, k := range c.Keys {
-		if k.PeerID == a.Self() && k.RetiredAt.IsZero() {
-			own = append(own, k)
+		if k.RetiredAt.IsZero() {
+			keys = append(keys, k)
 		}
 	}
-	return own
+	return keys
 }
 
 // EnsureKeys publishes a token key of the configured algorithm where the newest is of another, or there is none. Before
-// bootstrap it does nothing.
+// bootstrap, and where another region is home, it does nothing. An authority that is the only writer makes itself home
+// first, where an import has brought the ledger of another region.
 func (a *Authority) EnsureKeys(ctx context.Context, at time.Time) error {
 	c, err := a.Cluster(ctx)
 	if errors.Is(err, access.ErrNotBootstrapped) {
@@ -72,7 +74,15 @@ func (a *Authority) EnsureKeys(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range slices.Backward(a.ownKeys(c)) {
+	if !a.isHome(c) {
+		return nil
+	}
+	if c.Home != a.o.Region {
+		if _, err := a.TakeHome(ctx, Origin{At: at, Reason: "the only writer is home"}); err != nil {
+			return err
+		}
+	}
+	for _, k := range slices.Backward(inUse(c)) {
 		_, err := a.custody.Token(ctx, c.Cluster, k.Key.ID())
 		if errors.Is(err, ErrNoKey) {
 			continue
@@ -120,7 +130,7 @@ func (a *Authority) publishKey(ctx context.Context, o Origin, caller access.Call
 	if err != nil {
 		return jwk.Key{}, err
 	}
-	self := a.Self()
+	self := c.Authority(a.o.Region)
 	if self == "" {
 		self = id.New(id.Peer, o.At)
 	}
@@ -161,8 +171,8 @@ func published(c *access.Cluster, keyID string) bool {
 	return false
 }
 
-// RetireKeys takes token keys of this authority out of the key set once a newer one signs and the last token of the old
-// one is dead.
+// RetireKeys takes token keys out of the key set once a newer one signs and the last token of the old one is dead. Where
+// another region is home it does nothing.
 func (a *Authority) RetireKeys(ctx context.Context, at time.Time) error {
 	c, err := a.Cluster(ctx)
 	if errors.Is(err, access.ErrNotBootstrapped) {
@@ -171,7 +181,7 @@ func (a *Authority) RetireKeys(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	if len(a.ownKeys(c)) < 2 {
+	if !a.isHome(c) || len(inUse(c)) < 2 {
 		return nil
 	}
 	_, signing, err := a.signing(ctx, c, at)
@@ -182,8 +192,8 @@ func (a *Authority) RetireKeys(ctx context.Context, at time.Time) error {
 		return nil
 	}
 	older := func(c *access.Cluster) (keyIDs []string) { // in the order in which they were published, be it in one second
-		own := a.ownKeys(c)
-		for _, k := range own[:max(0, slices.IndexFunc(own, func(k ledger.Key) bool { return k.Key.Equal(signing.Key) }))] {
+		keys := inUse(c)
+		for _, k := range keys[:max(0, slices.IndexFunc(keys, func(k ledger.Key) bool { return k.Key.Equal(signing.Key) }))] {
 			keyIDs = append(keyIDs, k.Key.ID())
 		}
 		return keyIDs

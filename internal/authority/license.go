@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -71,6 +72,9 @@ func (a *Authority) License(ctx context.Context) (license.License, error) {
 	c, err := a.Cluster(ctx)
 	if err != nil {
 		return license.License{}, err
+	}
+	if c.License == nil {
+		return license.License{}, unavailable("read the license", errors.New("it has not arrived yet"))
 	}
 	return license.Parse(c.License)
 }

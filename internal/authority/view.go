@@ -95,8 +95,8 @@ func (a *Authority) join(subject id.ID, entries []Entry) (*credential.Credential
 		records = append(records, r)
 	}
 	c := ledger.JoinCredential(records)
-	if c == nil {
-		return nil, access.ErrUnknown
+	if c == nil || len(c.Versions) == 0 && c.RevokedAt.IsZero() {
+		return nil, access.ErrUnknown // the rest of the transaction that made it has not arrived yet
 	}
 	for _, e := range entries {
 		if e.Secret != nil {

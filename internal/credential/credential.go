@@ -165,6 +165,21 @@ func (c *Credential) Accept(s Secret, at time.Time) (*Version, error) {
 	return nil, c.refusal(hash.Digest(), at)
 }
 
+// Knows reports whether it is known that s is not accepted at instant at: the whole credential is revoked or over, or s
+// belongs to a version that is dead or closed. Else s may be good where more is known: records and hashes arrive one by one.
+func (c *Credential) Knows(s Secret, at time.Time) bool {
+	if !c.RevokedAt.IsZero() || !c.ExpiresAt.IsZero() && !at.Before(c.ExpiresAt) {
+		return true
+	}
+	digest := s.Hash().Digest()
+	for i := range c.Versions {
+		if v := &c.Versions[i]; v.Digest == digest && (v.Dead() || v.Closed(at)) {
+			return true
+		}
+	}
+	return false
+}
+
 // refusal is precise only for who held the secret once: the digest proves it.
 func (c *Credential) refusal(digest Digest, at time.Time) error {
 	for i := range c.Versions {

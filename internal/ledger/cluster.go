@@ -13,6 +13,7 @@ type Cluster struct {
 	ID         id.ID
 	Issuer     string
 	Home       string
+	HomeSince  time.Time // the instant of the record that made it home
 	CreatedAt  time.Time
 	License    json.RawMessage   // the one issued last, as its vendor signed it; nil before there is one
 	Keys       []Key             // in the order in which they were published
@@ -37,7 +38,7 @@ func JoinCluster(records []*Record) *Cluster {
 	for _, r := range set {
 		if b, ok := r.body.(*ClusterBody); ok && c == nil {
 			c = &Cluster{
-				ID: r.Subject, Issuer: b.Issuer, Home: b.Home, CreatedAt: r.At, LedgerKeys: []jwk.Key{b.LedgerKey},
+				ID: r.Subject, Issuer: b.Issuer, Home: b.Home, HomeSince: r.At, CreatedAt: r.At, LedgerKeys: []jwk.Key{b.LedgerKey},
 				Sealed: map[string][]byte{},
 			}
 			c.keep(b.LedgerKey, b.Sealed)
@@ -52,7 +53,7 @@ func JoinCluster(records []*Record) *Cluster {
 		case *LicenseBody:
 			c.apply(b)
 		case *HomeBody:
-			c.Home = b.Home
+			c.Home, c.HomeSince = b.Home, r.At
 		case *KeyBody:
 			c.publish(r, b)
 		case *KeyRetiredBody:
