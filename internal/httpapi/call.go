@@ -24,6 +24,7 @@ type call struct {
 
 	caller access.Caller  // who called, on routes that take a Bearer token
 	once   authority.Once // on routes that are idempotent
+	sent   []byte         // the body as it came, where the server can pass requests on
 	body   []byte         // on routes that are idempotent: read before it is known who called
 }
 
@@ -73,7 +74,7 @@ func (e endpoint) handle(w http.ResponseWriter, c *call) (answer, error) {
 		w.Header().Set("Allow", e.methods.allow())
 		return answer{}, refuse(http.StatusMethodNotAllowed, MethodNotAllowed, "this path takes "+e.methods.allow())
 	}
-	return h(c)
+	return c.answerHere(h)
 }
 
 func (m methods) allow() string {

@@ -123,6 +123,26 @@ func (s *server) license(c *call) (answer, error) {
 // maxSealed is the longest sealed part of a ledger key, in bytes.
 const maxSealed = 4 << 10
 
+// moveHome is POST /v1/cluster/home. The region that is to become home answers it.
+func (s *server) moveHome(c *call) (answer, error) {
+	body, err := c.readBody("application/json")
+	if err != nil {
+		return answer{}, err
+	}
+	var w HomeRequest
+	if err := decodeBody(body, &w); err != nil {
+		return answer{}, err
+	}
+	if w.Region == "" {
+		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "region is missing: name the one that is to become home")
+	}
+	if err := credential.CheckReason(w.Reason); err != nil {
+		return answer{}, err
+	}
+	moved, err := s.authority.MoveHome(c.Context(), c.caller, c.origin(w.Reason), w.Region)
+	return answer{body: Home{moved.To, moved.From, Time{moved.At}}}, err
+}
+
 // vouch is POST /v1/ledger-keys.
 func (s *server) vouch(c *call) (answer, error) {
 	body, err := c.readBody("application/json")

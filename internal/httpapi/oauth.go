@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -141,6 +142,9 @@ func (s *server) introspect(c *call, form url.Values) (answer, error) {
 		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "token is missing")
 	}
 	claims, active, err := s.authority.Introspect(c.Context(), c.at, asker, scopes, text)
+	if errors.Is(err, access.ErrUnknown) && !errors.Is(s.unknownHere(c, err), errElsewhere) {
+		err = nil // at home what is not known is not active
+	}
 	if err != nil || !active {
 		return answer{body: Introspection{}}, err
 	}

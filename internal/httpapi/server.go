@@ -17,6 +17,10 @@ type ServerOptions struct {
 	TrustedProxies []netip.Prefix    // whose X-Forwarded-For, -Proto and -Host count
 	Observe        func(Observation) // called once for each answered request; nil: nobody looks
 
+	// Forward passes requests on to the authorities of other regions, by their names: to the one that is home what only home
+	// may do, and what is not known here. nil: nothing is passed on.
+	Forward map[string]*Forward
+
 	// Only says which routes are answered here, by their patterns: others do not exist. nil: all.
 	Only func(pattern string) bool
 }
@@ -82,20 +86,21 @@ func (s *server) routes() map[string]methods {
 		"/v1/oauth/token":      {"POST": oauth(s.token)},
 		"/v1/oauth/introspect": {"POST": oauth(s.introspect)},
 
-		"/v1/bootstrap":                  {"POST": s.bootstrap},
+		"/v1/bootstrap":                  {"POST": s.atHome(s.bootstrap)},
 		"/v1/cluster/identity":           {"GET": s.identity},
+		homeRoute:                        {"POST": s.bearer(credential.Admin, s.moveHome)},
 		"/v1/cluster/credentials":        {"GET": s.bearer(read, s.shared)},
-		"/v1/cluster/credentials/rotate": {"POST": s.once(write, s.rotateShared)},
+		"/v1/cluster/credentials/rotate": {"POST": s.atHome(s.once(write, s.rotateShared))},
 
-		"/v1/credentials":                    {"GET": s.bearer(read, s.list), "POST": s.once(write, s.create)},
+		"/v1/credentials":                    {"GET": s.bearer(read, s.list), "POST": s.atHome(s.once(write, s.create))},
 		"/v1/credentials/{client_id}":        {"GET": s.bearer(read, s.get), "DELETE": s.bearer(write, s.revoke)},
-		"/v1/credentials/{client_id}/rotate": {"POST": s.once(write, s.rotate)},
+		"/v1/credentials/{client_id}/rotate": {"POST": s.atHome(s.once(write, s.rotate))},
 
 		"/v1/audit":       {"GET": s.bearer(read, s.audit)},
 		"/v1/export":      {"GET": s.bearer(credential.Admin, s.export)},
-		"/v1/license":     {"PUT": s.bearer(credential.Admin, s.license)},
-		"/v1/ledger-keys": {"POST": s.bearer(credential.Admin, s.vouch)},
-		"/v1/keys/rotate": {"POST": s.bearer(credential.Admin, s.rotateKey)},
+		"/v1/license":     {"PUT": s.atHome(s.bearer(credential.Admin, s.license))},
+		"/v1/ledger-keys": {"POST": s.atHome(s.bearer(credential.Admin, s.vouch))},
+		"/v1/keys/rotate": {"POST": s.atHome(s.bearer(credential.Admin, s.rotateKey))},
 	}
 }
 

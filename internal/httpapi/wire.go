@@ -226,6 +226,19 @@ type SealedKey struct {
 	Anchor []byte `json:"keyturn:anchor,omitempty"` // that custody's word on who founded the cluster
 }
 
+// HomeRequest moves the home to the region that is asked, which it names.
+type HomeRequest struct {
+	Region string `json:"region"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Home says which region is home, since when, and which one was before; the same one where nothing has changed.
+type Home struct {
+	HomeRegion     string `json:"home_region"`
+	PreviousRegion string `json:"previous_region"`
+	Since          Time   `json:"since"`
+}
+
 // TokenKeyRequest asks for a new token key.
 type TokenKeyRequest struct {
 	Reason string `json:"reason,omitempty"`
