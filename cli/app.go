@@ -54,6 +54,7 @@ type tree struct {
 	Bootstrap   BootstrapCmd  `cmd:"" help:"Found the cluster and get its first secret."`
 	Token       TokenCmd      `cmd:"" help:"Print an access token."`
 	Credentials credentials   `cmd:"" help:"List, create, rotate and revoke credentials."`
+	Cluster     clusters      `cmd:"" help:"Move the home to another region."`
 	License     licenses      `cmd:"" help:"Issue, check and apply licenses."`
 	Audit       AuditCmd      `cmd:"" help:"Print who did what, when and why."`
 	Export      ExportCmd     `cmd:"" help:"Print the signed records and live hashes as JSON lines."`
