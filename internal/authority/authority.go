@@ -27,7 +27,7 @@ type Options struct {
 	SignAtOnce     bool      // sign with a new token key before verifiers can have seen it
 	AcceptClock    bool      // go on although the clock is behind the ledger
 	MaxItems       int       // how many items of a store one batch may touch, see dynamo.MaxActions; 0: any number
-	Joins          bool      // another region founds the cluster: Bootstrap is ErrNotHome
+	Joins          bool      // another region founds the cluster, whose records arrive one by one: Bootstrap is ErrNotHome
 	SoleWriter     bool      // nobody else writes to the store: what was read can be remembered; else see Refresh
 }
 
@@ -131,7 +131,7 @@ func (a *Authority) loadCluster(ctx context.Context) error {
 		return nil
 	}
 	entries, err := a.store.Subject(ctx, names[0])
-	if errors.Is(err, ErrNotFound) {
+	if a.o.Joins && errors.Is(err, ErrNotFound) {
 		return nil // its directory item arrived before its records
 	}
 	if err != nil {
@@ -141,7 +141,7 @@ func (a *Authority) loadCluster(ctx context.Context) error {
 	for i, e := range entries {
 		data[i] = e.Data
 	}
-	if founders, _ := ledger.Founders(data); len(founders) == 0 {
+	if founders, _ := ledger.Founders(data); a.o.Joins && len(founders) == 0 {
 		return nil // the record that founds it has not arrived yet: nobody is trusted before
 	}
 	if err := a.anchor(ctx, data); err != nil {

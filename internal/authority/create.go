@@ -36,6 +36,9 @@ func (a *Authority) Create(ctx context.Context, caller access.Caller, o Origin, 
 	if err := caller.Require(credential.CredentialsWrite); err != nil {
 		return Created{}, err
 	}
+	if err := a.AtHome(ctx); err != nil {
+		return Created{}, err
+	}
 	if err := r.check(); err != nil {
 		return Created{}, err
 	}

@@ -14,6 +14,9 @@ import (
 // ledger key. Where the shared credential is revoked, which is for ever, it makes a new one. Either is a record like any
 // other. It returns access.ErrNotBootstrapped, or ErrRaced where somebody else has just recovered.
 func (a *Authority) Recover(ctx context.Context, o Origin) (Rotation, error) {
+	if err := a.AtHome(ctx); err != nil {
+		return Rotation{}, err
+	}
 	c, err := a.Shared(ctx, o.At)
 	if err != nil {
 		return Rotation{}, err

@@ -44,11 +44,14 @@ type Rotation struct {
 }
 
 // Rotate makes the next version of a credential. The version before is accepted for the window; an older one keeps its own
-// deadline. It returns access.ErrForbidden, ErrNotKnown, ErrInput, ErrRaced where another rotation was faster, ErrMismatch
+// deadline. It returns access.ErrForbidden, ErrNotHome, ErrNotKnown, ErrInput, ErrRaced where another rotation was faster, ErrMismatch
 // or a *Replayed.
 func (a *Authority) Rotate(ctx context.Context, caller access.Caller, o Origin, target id.ClientID, r RotateRequest, once Once) (Rotation, error) {
 	if err := caller.Require(credential.CredentialsWrite); err != nil {
 		return Rotation{}, err
+	}
+	if err := a.AtHome(ctx); err != nil {
+		return Rotation{}, err // before anything is looked for that may not have arrived here
 	}
 	c, err := a.find(ctx, o.At, target)
 	if err != nil {
@@ -62,6 +65,9 @@ func (a *Authority) Rotate(ctx context.Context, caller access.Caller, o Origin, 
 
 // RotateShared is Rotate for the shared credential.
 func (a *Authority) RotateShared(ctx context.Context, caller access.Caller, o Origin, r RotateRequest, once Once) (Rotation, error) {
+	if err := a.AtHome(ctx); err != nil {
+		return Rotation{}, err
+	}
 	c, err := a.Shared(ctx, o.At)
 	if err != nil {
 		return Rotation{}, err
