@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -17,8 +18,10 @@ import (
 // MaxActions is how many items one transaction of DynamoDB can touch. See authority.Options.
 const MaxActions = 100
 
-// Append commits all of b in one transaction, or nothing of it. A batch of more than MaxActions items is refused: no caller
-// gets it through by trying again. See authority.Store.
+// Append commits all of b in one transaction, or nothing of it. A batch that writes more than MaxActions items is refused: no
+// caller gets it through by trying again. Dates of earlier entries that find no room follow in transactions of their own,
+// before Append returns, so that no number of versions keeps anybody from revoking them: a date only cleans up, who gets in
+// is in the entries. Where that fails, the batch is there, as after any error that is not ErrConflict. See authority.Store.
 func (s *Store) Append(ctx context.Context, b authority.Batch) error {
 	leave, err := s.enter(ctx)
 	if err != nil {
@@ -36,9 +39,10 @@ func (s *Store) Append(ctx context.Context, b authority.Batch) error {
 	if err != nil {
 		return err
 	}
-	if n := len(p.actions); n > MaxActions {
-		return fmt.Errorf("append: the batch touches %d items and one transaction takes %d: commit less at once", n, MaxActions)
+	if p.core > MaxActions {
+		return fmt.Errorf("append: the batch touches %d items and one transaction takes %d: commit less at once", p.core, MaxActions)
 	}
+	dates := p.overflow()
 	if checks := p.checks(before); len(p.actions)+len(checks) <= MaxActions {
 		p.actions = append(p.actions, checks...)
 	} else if err := s.commit(ctx, &plan{s: s, actions: checks}, nil); err != nil {
@@ -49,6 +53,16 @@ func (s *Store) Append(ctx context.Context, b authority.Batch) error {
 	}
 	if b.Region == s.region {
 		s.seen.committed(headOf(b))
+	}
+	return s.commitAll(ctx, dates)
+}
+
+// commitAll runs actions that need not be in one transaction.
+func (s *Store) commitAll(ctx context.Context, actions []action) error {
+	for chunk := range slices.Chunk(actions, MaxActions) {
+		if err := s.commit(ctx, &plan{s: s, actions: chunk}, nil); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -56,10 +56,5 @@ func (l *Loader) Publish(ctx context.Context) error {
 			p.write(key(pk, in[1]))
 		}
 	}
-	for actions := range slices.Chunk(p.actions, MaxActions) {
-		if err := l.commit(ctx, &plan{s: l.Store, actions: actions}, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.commitAll(ctx, p.actions)
 }

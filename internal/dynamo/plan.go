@@ -2,6 +2,7 @@ package dynamo
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -22,6 +23,7 @@ type action struct {
 type plan struct {
 	s       *Store
 	actions []action
+	core    int // so many of the actions come before the dates of earlier entries
 	has     map[[2]string]bool
 }
 
@@ -47,10 +49,19 @@ func (s *Store) plan(b authority.Batch) (*plan, error) {
 	for _, e := range entries {
 		p.entry(e, end)
 	}
+	p.core = len(p.actions)
 	for _, x := range expiries {
 		p.expire(s.seen.narrow(x))
 	}
 	return p, nil
+}
+
+// overflow takes off the dates that find no room in one transaction.
+func (p *plan) overflow() []action {
+	fits := min(len(p.actions), MaxActions)
+	rest := p.actions[fits:]
+	p.actions = slices.Clip(p.actions[:fits])
+	return rest
 }
 
 // merge puts together what concerns the same entry: the earliest date wins.

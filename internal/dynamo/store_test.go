@@ -373,3 +373,55 @@ func TestOpen_RefusesNames(t *testing.T) {
 		t.Errorf("%v, want context.Canceled", err)
 	}
 }
+
+// However many versions there are: an emergency and a revocation get through.
+func TestStore_DatesAnyNumberOfEntries(t *testing.T) {
+	t.Parallel()
+	client := server.Client(t, region, nil)
+	table := server.Table(t, client)
+	f := &local.Faults{Next: transport(t)}
+	s := openTable(t, server.Client(t, region, f), table, dynamo.Options{Patience: time.Second})
+	const versions = 70
+	head := authority.Head{}
+	for range versions / 10 {
+		b := batch(head, slices.Repeat([]string{"a"}, 10)...)
+		for i := range b.Entries {
+			b.Entries[i].Secret = []byte("hash")
+		}
+		head = mustAppend(t, s, b)
+	}
+	dating := func(at time.Time) authority.Batch {
+		b := batch(head, "a")
+		for seq := range uint64(versions) {
+			b.Expiries = append(b.Expiries, authority.Expiry{Subject: "a", Region: region, Seq: seq + 1, Secret: at})
+		}
+		return b
+	}
+	f.Forget()
+	transactions := 0
+	f.Plan = func(_ int, operation string) local.Fault {
+		if operation == "TransactWriteItems" {
+			transactions++
+		}
+		if transactions > 1 {
+			return local.CutOff
+		}
+		return ""
+	}
+	b := dating(start.Add(day))
+	if err := s.Append(t.Context(), b); err == nil || errors.Is(err, authority.ErrConflict) {
+		t.Errorf("cut off between the batch and its last dates: %v", err)
+	}
+	f.Plan = nil
+	head = headOf(b)
+	if heads, err := s.Heads(t.Context()); err != nil || heads[region].Seq != head.Seq {
+		t.Errorf("the head is %d, want %d: %v", heads[region].Seq, head.Seq, err)
+	}
+	mustAppend(t, s, dating(start))
+	for name, it := range items(t, client, table) {
+		old := !strings.Contains(name, fmt.Sprintf("%020d", versions+1))
+		if strings.HasSuffix(name, "#h") && old && expires(it) != fmt.Sprint(start.Unix()) {
+			t.Errorf("%s expires at %q", name, expires(it))
+		}
+	}
+}
