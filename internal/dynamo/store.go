@@ -27,10 +27,15 @@ import (
 
 // API is what the package calls of a *dynamodb.Client. Retries are the package's own: it switches off those of the client.
 type API interface {
+	// Query reads items of one partition, in order, strongly consistent.
 	Query(ctx context.Context, in *dynamodb.QueryInput, o ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
+	// PutItem writes one item under a condition.
 	PutItem(ctx context.Context, in *dynamodb.PutItemInput, o ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
+	// TransactWriteItems writes at most MaxActions items, or none.
 	TransactWriteItems(ctx context.Context, in *dynamodb.TransactWriteItemsInput, o ...func(*dynamodb.Options)) (*dynamodb.TransactWriteItemsOutput, error)
+	// DescribeTable tells the key of the table; only Check asks.
 	DescribeTable(ctx context.Context, in *dynamodb.DescribeTableInput, o ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
+	// DescribeTimeToLive tells the TTL attribute; only Check asks.
 	DescribeTimeToLive(ctx context.Context, in *dynamodb.DescribeTimeToLiveInput, o ...func(*dynamodb.Options)) (*dynamodb.DescribeTimeToLiveOutput, error)
 }
 
