@@ -52,7 +52,14 @@ check: ## format, vet, staticcheck, go.mod, architecture, sizes: clean before ev
 	go run $(STATICCHECK) ./...
 	go mod tidy -diff
 	go test -count=1 ./internal/archtest/...
+	@if command -v python3 >/dev/null; then infra/sam validate --lint; \
+	elif test "$$CI" = true; then echo 'check: template.yaml is not validated: there is no Python 3'; exit 1; \
+	else echo 'check: template.yaml is left out: there is no Python 3'; fi
 	@$(MAKE) --no-print-directory budget
+
+.PHONY: localstack
+localstack: ## deploy the template to LocalStack (AWS_ENDPOINT_URL, else docker) and run the end-to-end suite against it
+	localstack/deploy
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target (FUZZTIME=10s each)
