@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	aws.dynamo.Stop()
 	aws.kms.Stop()
+	built.remove()
 	os.Exit(code)
 }
 
@@ -41,7 +42,7 @@ func TestFunctions_EndToEndOnDynamoDBAndKMS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stack{t: t, env: newEnvironment(), store: store, vault: kms.New(aws.kms.Key(t)), clock: &clock{}, logs: &logs{}}
+	s := &stack{t: t, env: newEnvironment(), store: store, vault: kms.New(aws.kms.Key(t, region)), clock: &clock{}, logs: &logs{}}
 	s.restart()
 	e2e.Run(t, e2e.Target{URL: s.gateway().URL + "/prod", BootstrapToken: bootstrapToken, Advance: s.clock.advance})
 }

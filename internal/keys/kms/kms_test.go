@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 
 func TestSealer(t *testing.T) {
 	t.Parallel()
-	client, key := server.Key(t)
+	client, key := server.Key(t, "us-east-1")
 	s := kms.New(client, key)
 	secret := make([]byte, 4096) // the most that is sealed: an RSA key is 2.5 kB
 	rand.Read(secret)
@@ -64,7 +64,7 @@ func TestSealer(t *testing.T) {
 		}
 	})
 	t.Run("KeyOfSomebodyElse", func(t *testing.T) {
-		_, foreign := server.Key(t)
+		_, foreign := server.Key(t, "us-east-1")
 		word, err := kms.New(client, foreign).Seal(t.Context(), secret, labels)
 		if err != nil {
 			t.Fatal(err)

@@ -44,12 +44,12 @@ func (s *Server) Endpoint(t testing.TB) string {
 	return "http://" + s.addr
 }
 
-// Key makes a KMS key and returns a client and the key's ARN.
-func (s *Server) Key(t testing.TB) (*kms.Client, string) {
+// Key makes a KMS key in a region and returns a client there and the key's ARN.
+func (s *Server) Key(t testing.TB, region string) (*kms.Client, string) {
 	t.Helper()
 	endpoint := s.Endpoint(t)
 	client := kms.New(kms.Options{
-		Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+		Region: region, BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 	})
 	made, err := client.CreateKey(t.Context(), &kms.CreateKeyInput{})
 	if err != nil {
