@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -54,5 +55,20 @@ func run(ctx context.Context, table, key, file string) error {
 		return err
 	}
 	custody := keys.NewSealed(kms.New(awskms.NewFromConfig(aws), key))
-	return errors.Join(loadFile(ctx, store, custody, file, os.Stdout), store.Close())
+	err = loadFile(ctx, store, custody, file, os.Stdout)
+	if err == nil {
+		err = takeHome(ctx, store, custody, aws.Region, time.Now())
+	}
+	return errors.Join(err, store.Close())
+}
+
+// takeHome makes the region of the table the home: the one of the export is where the cluster came from. Where it is the same,
+// nothing is written.
+func takeHome(ctx context.Context, store authority.Store, custody authority.Custody, region string, now time.Time) error {
+	a, err := authority.Open(ctx, store, custody, authority.Options{Region: region})
+	if err != nil {
+		return err
+	}
+	_, err = a.TakeHome(ctx, authority.Origin{At: now.UTC().Truncate(time.Second), Reason: "imported"})
+	return err
 }

@@ -38,7 +38,8 @@ type Origin struct {
 // draft collects what a change will write.
 type draft struct {
 	Origin
-	founding id.ID // the cluster that this draft founds; else ""
+	region   string // whose ledger it goes into
+	founding id.ID  // the cluster that this draft founds; else ""
 	facts    []fact
 	expiries []Expiry
 	claims   []Claim
@@ -275,7 +276,7 @@ func (a *Authority) decide(ctx context.Context, batch []*pending) []*pending {
 	}
 	var going []*pending
 	for _, p := range batch {
-		p.draft = draft{Origin: p.draft.Origin}
+		p.draft = draft{Origin: p.draft.Origin, region: a.o.Region}
 		if err := a.mayWrite(ctx, p.change); err != nil {
 			p.done <- err
 			continue

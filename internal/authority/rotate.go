@@ -198,10 +198,13 @@ func (d *draft) expire(c *credential.Credential, v *credential.Version) {
 }
 
 // keepCopies dates the subject's copies of the superseded versions: not before the last deadline that any of them sets, for
-// a deadline stands in the record of the version that came after.
+// a deadline stands in the record of the version that came after. Copies of another region's records stay: the head of that
+// region's ledger may still name one, and whoever reads there waits until it is there.
 func (d *draft) keepCopies(until time.Time) {
 	for i := range d.expiries {
-		d.expiries[i].Copy = until
+		if d.expiries[i].Region == d.region {
+			d.expiries[i].Copy = until
+		}
 	}
 }
 
