@@ -16,7 +16,7 @@ import (
 
 var (
 	histories = flag.Int("histories", 1000, "how many random histories of two regions are run in memory")
-	onLocal   = flag.Int("local-histories", 25, "how many of them are run on DynamoDB Local as well")
+	onLocal   = flag.Int("local-histories", 12, "how many of them are run on DynamoDB Local as well")
 	fromSeed  = flag.Uint64("history", 0, "the seed of the first history; 0 is one by the clock")
 )
 
