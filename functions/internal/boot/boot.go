@@ -146,7 +146,7 @@ func (a *App) open(ctx context.Context) (http.Handler, error) {
 
 func (a *App) server(opened *authority.Authority) http.Handler {
 	return httpapi.NewServer(opened, httpapi.ServerOptions{
-		Now: a.now, Version: a.version, Observe: a.observe,
+		Now: a.now, Version: a.version, Observe: a.observe, Forward: a.s.forward,
 		Only: func(pattern string) bool { return slices.Contains(a.f.Routes, pattern) },
 	})
 }

@@ -24,7 +24,7 @@ func Rotate() Function {
 // Cluster founds the cluster, says what it is, and looks after its token keys by a schedule.
 func Cluster() Function {
 	return Function{Name: "cluster", Boots: true, Event: Tick, Routes: []string{
-		"/v1/bootstrap", "/v1/cluster/identity", "/v1/ledger-keys",
+		"/v1/bootstrap", "/v1/cluster/identity", "/v1/cluster/home", "/v1/ledger-keys",
 	}}
 }
 

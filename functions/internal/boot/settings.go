@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 )
@@ -20,6 +21,7 @@ const minBootstrapToken = 20
 type settings struct {
 	table, key string // of DynamoDB and of KMS
 	options    authority.Options
+	forward    map[string]*httpapi.Forward // to the authorities of other regions
 	level      zerolog.Level
 	aws        awsSettings
 }
@@ -39,6 +41,8 @@ func readSettings(env func(name string) string, bootstraps bool) (settings, erro
 		BootstrapToken: env("KEYTURN_BOOTSTRAP_TOKEN"), TokenAlg: r.oneOf("KEYTURN_TOKEN_ALG", "ES256", "EdDSA", "RS256"),
 		PeerIssuer: r.oneOf("KEYTURN_TOKEN_ISS", "url", "peer_id") == "peer_id", VendorKeys: r.vendorKeys(),
 	}
+	s.forward = r.regions()
+	s.options.Joins = r.oneOf("KEYTURN_JOINS", "false", "true") == "true"
 	if s.options.Issuer != "" {
 		r.wrong("KEYTURN_ISSUER", authority.CheckIssuer(s.options.Issuer))
 	}
@@ -53,6 +57,26 @@ func readSettings(env func(name string) string, bootstraps bool) (settings, erro
 	r.wrong("KEYTURN_LOG_LEVEL", err)
 	s.level = level
 	return s, errors.Join(r.errs...)
+}
+
+// regions reads the addresses of the authorities of other regions: {"us-east-1":"https://…"}.
+func (r *reader) regions() map[string]*httpapi.Forward {
+	text := r.env("KEYTURN_REGIONS")
+	if text == "" {
+		return nil
+	}
+	var list map[string]string
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		r.wrong("KEYTURN_REGIONS", errors.New("it has to be a JSON object of URLs by regions"))
+		return nil
+	}
+	forward := map[string]*httpapi.Forward{}
+	for name, base := range list {
+		f, err := httpapi.NewForward(base, httpapi.ForwardOptions{})
+		r.wrong("KEYTURN_REGIONS", err)
+		forward[name] = f
+	}
+	return forward
 }
 
 // reader reads an environment and collects what is wrong with it.
