@@ -54,6 +54,7 @@ type tree struct {
 	Bootstrap   BootstrapCmd  `cmd:"" help:"Found the cluster and get its first secret."`
 	Token       TokenCmd      `cmd:"" help:"Print an access token."`
 	Credentials credentials   `cmd:"" help:"List, create, rotate and revoke credentials."`
+	Keys        signingKeys   `cmd:"" help:"Rotate the key that tokens are signed with."`
 	Cluster     clusters      `cmd:"" help:"Move the home to another region."`
 	License     licenses      `cmd:"" help:"Issue, check and apply licenses."`
 	Audit       AuditCmd      `cmd:"" help:"Print who did what, when and why."`
