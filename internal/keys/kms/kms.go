@@ -15,7 +15,9 @@ import (
 
 // API is what the package calls of a *kms.Client.
 type API interface {
+	// Encrypt is kms:Encrypt: at most 4096 bytes, under an encryption context.
 	Encrypt(ctx context.Context, in *kms.EncryptInput, o ...func(*kms.Options)) (*kms.EncryptOutput, error)
+	// Decrypt is kms:Decrypt: under the very context of Encrypt.
 	Decrypt(ctx context.Context, in *kms.DecryptInput, o ...func(*kms.Options)) (*kms.DecryptOutput, error)
 }
 
