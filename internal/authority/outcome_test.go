@@ -235,6 +235,9 @@ func TestUnknownOutcome_Bootstrap(t *testing.T) {
 				if added := w.head(); added != 0 && added != 6 || err != nil && !done.Secret.IsZero() {
 					t.Fatalf("%d records, %v", added, err)
 				}
+				if err != nil && (!errors.Is(err, access.ErrUnavailable) || errors.Is(err, authority.ErrAlreadyBootstrapped)) {
+					t.Errorf("the error of the store came out as %v", err)
+				}
 				first := done.Secret
 				done, err = bootstrapAt(w, r, once)
 				switch {

@@ -124,6 +124,36 @@ func TestRotate_NothingRevivesWhenCopiesExpire(t *testing.T) {
 	}
 }
 
+// A key has no hash that could expire: only the deadline in the next version's record keeps a retired one out, so that record's
+// copy has to stay as long as its own.
+func TestRotate_NoKeyRevivesWhenCopiesExpire(t *testing.T) {
+	t.Parallel()
+	for name, windows := range map[string][]time.Duration{"Falling": {168 * time.Hour, 0, 0}, "Rising": {0, 0, 168 * time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := found(t)
+			clients := []client{newClient(t, "EdDSA")}
+			var ends []time.Time
+			m := w.create(w.root, nil, func(r *authority.CreateRequest) { r.Key = clients[0].public() })
+			for _, window := range windows {
+				next := newClient(t, "EdDSA")
+				w.rotate(w.root, m.target(), authority.RotateRequest{Window: window, Key: next.public()})
+				clients, ends = append(clients, next), append(ends, w.at.Add(window))
+				w.later(time.Hour)
+			}
+			for n := range 45 {
+				for i, c := range clients {
+					_, err := c.login(w, m.client, fmt.Sprint(n, "-", i))
+					if want := i == len(clients)-1 || w.at.Before(ends[i]); want != (err == nil) {
+						t.Fatalf("after %s key %d: %v", w.at.Sub(start), i+1, err)
+					}
+				}
+				w.later(day)
+			}
+		})
+	}
+}
+
 func TestRotate_AStandardCredentialKeepsItsClientID(t *testing.T) {
 	t.Parallel()
 	w := found(t)
