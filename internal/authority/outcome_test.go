@@ -264,6 +264,25 @@ func TestUnknownOutcome_Bootstrap(t *testing.T) {
 	}
 }
 
+// The commit fails after it was done, and the ledger tells: nobody hears of it.
+func TestUnknownOutcome_TheLedgerTells(t *testing.T) {
+	t.Parallel()
+	for _, w := range writes() {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			g := ready(t)
+			between := &swap{storetest.Faulty(g.file, storetest.Fault{Method: "Append", Call: 1, After: true})}
+			g.over(between)
+			before := g.head()
+			client, s, err := w.do(g, authority.Once{})
+			if err != nil {
+				t.Errorf("= %v", err)
+			}
+			g.settled(w, before, client, s, err)
+		})
+	}
+}
+
 // The commit fails after it was done, and so does looking whether it was: nobody may go on with what was before.
 func TestUnknownOutcome_TheOldStateIsForgotten(t *testing.T) {
 	t.Parallel()
