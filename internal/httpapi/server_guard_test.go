@@ -47,8 +47,16 @@ func TestBootstrap_WithoutTokenTakesTheNameOfThisHost(t *testing.T) {
 		host string
 		want int
 	}{
-		{"evil.example", 400}, {"evil.example:8080", 400}, {"10.0.0.1:8080", 400}, {"localhost.evil.example", 400}, {"", 400},
-		{"127.0.0.1:8080", 201}, {"localhost:8080", 409}, {"LOCALHOST", 409}, {"[::1]:8080", 409}, {"[::1]", 409},
+		{"evil.example", 400},
+		{"evil.example:8080", 400},
+		{"10.0.0.1:8080", 400},
+		{"localhost.evil.example", 400},
+		{"", 400},
+		{"127.0.0.1:8080", 201},
+		{"localhost:8080", 409},
+		{"LOCALHOST", 409},
+		{"[::1]:8080", 409},
+		{"[::1]", 409},
 	} {
 		r := httptest.NewRequest(http.MethodPost, "/v1/bootstrap", strings.NewReader("{}"))
 		r.Header.Set("Content-Type", "application/json")
