@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -146,17 +145,7 @@ func (a *App) changeConfig(change func(*config.File) error) error {
 	if err != nil {
 		return err
 	}
-	var before []byte
-	err = config.Change(a.Context, path, func(f *config.File) error {
-		before = f.Redacted()
-		if err := change(f); err != nil {
-			return err
-		}
-		if bytes.Equal(before, f.Redacted()) {
-			a.screen.note("%s is as it was", path)
-		}
-		return nil
-	})
+	err = config.Change(a.Context, path, change)
 	var f *failure
 	if err == nil || errors.As(err, &f) {
 		return err

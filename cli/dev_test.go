@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type running struct {
 	stdout, stderr *bufio.Reader
 	cancel         context.CancelFunc
 	exit           chan int
+	once           sync.Once
 }
 
 // start runs a command in the background.
@@ -29,7 +31,7 @@ func start(t *testing.T, env map[string]string, args ...string) *running {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	outR, outW := io.Pipe()
 	errR, errW := io.Pipe()
-	r := &running{t, bufio.NewReader(outR), bufio.NewReader(errR), cancel, make(chan int, 1)}
+	r := &running{t: t, stdout: bufio.NewReader(outR), stderr: bufio.NewReader(errR), cancel: cancel, exit: make(chan int, 1)}
 	go func() {
 		exit := stage(ctx, env, outW, errW).Run(args)
 		_, _ = outW.Close(), errW.Close()
@@ -42,11 +44,19 @@ func start(t *testing.T, env map[string]string, args ...string) *running {
 // stop is what SIGTERM does; it returns the exit status.
 func (r *running) stop() int {
 	r.cancel()
-	go func() { _, _ = io.Copy(io.Discard, r.stdout) }()
-	go func() { _, _ = io.Copy(io.Discard, r.stderr) }()
+	r.drain()
 	exit := <-r.exit
 	r.exit <- exit
 	return exit
+}
+
+// drain throws away what the command still says, so that it never waits for a reader.
+func (r *running) drain() {
+	r.once.Do(func() {
+		for _, stream := range []*bufio.Reader{r.stdout, r.stderr} {
+			go func() { _, _ = io.Copy(io.Discard, stream) }()
+		}
+	})
 }
 
 // line returns the next line of a stream that holds a text.

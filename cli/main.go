@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/signal"
@@ -13,22 +14,24 @@ import (
 	"time"
 )
 
+var version string // set by the linker: make build
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	app := App{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Env: os.Getenv, Now: time.Now, Context: ctx, Version: version(),
+		Env: os.Getenv, Now: time.Now, Context: ctx, Version: ofBuild(),
 	}
 	exit := app.Run(os.Args[1:])
 	stop()
 	os.Exit(exit)
 }
 
-// version is what the build says of itself.
-func version() string {
+// ofBuild is the version that the linker was told, or else what the go command knows of it.
+func ofBuild() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
+	if version != "" || !ok || info.Main.Version == "" {
+		return cmp.Or(version, "(devel)")
 	}
 	return info.Main.Version
 }

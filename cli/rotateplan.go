@@ -142,6 +142,7 @@ func (a *App) confirm(question string) error {
 	_, _ = fmt.Fprintf(a.Stderr, "%s [y/N] ", question)
 	line, err := a.line()
 	if err != nil {
+		_, _ = fmt.Fprintln(a.Stderr)
 		return &failure{why: err, next: "nothing was changed", exit: exitFailed}
 	}
 	switch strings.ToLower(line) {

@@ -20,7 +20,7 @@ func serving(t *testing.T, args ...string) (r *running, url string) {
 	if err := json.Unmarshal([]byte(r.line(r.stderr, `"listening"`)), &line); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = r.stderr.WriteTo(&bytes.Buffer{}) }()
+	r.drain()
 	return r, line.URL
 }
 

@@ -103,6 +103,11 @@ func (a *Authority) MayBootstrap(shown string) error {
 	return nil
 }
 
+// OpenToThisHost reports whether anybody on this host may bootstrap, without a license or a token.
+func (a *Authority) OpenToThisHost() bool {
+	return a.o.BootstrapToken == "" && len(a.o.VendorKeys) == 0 && a.o.Private
+}
+
 // CheckIssuer returns ErrInput for an issuer that is not an http(s) URL without query, fragment and trailing slash.
 func CheckIssuer(issuer string) error {
 	u, err := url.Parse(issuer)

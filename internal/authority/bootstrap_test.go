@@ -172,6 +172,23 @@ func TestBootstrap_ManyAtOnceFoundOneCluster(t *testing.T) {
 	}
 }
 
+// An instance that was there before the cluster sees it.
+func TestBootstrap_ByAnotherInstance(t *testing.T) {
+	t.Parallel()
+	w := empty(t, private)
+	other := *w
+	other.over(w.file)
+	w.bootstrap()
+	c, err := other.a.Cluster(ctx)
+	if err != nil || c.ID != w.founded.ClusterID || other.a.Self() != w.founded.PeerID {
+		t.Fatalf("%v", err)
+	}
+	other.accepts(true, w.founded.Secret, w.founded.Credential.ID.String())
+	if _, err := bootstrapAt(&other, authority.BootstrapRequest{URL: issuer}, authority.Once{}); !errors.Is(err, authority.ErrAlreadyBootstrapped) {
+		t.Errorf("a second time: %v", err)
+	}
+}
+
 func TestBootstrap_WhoMay(t *testing.T) {
 	t.Parallel()
 	v := newVendor(t)

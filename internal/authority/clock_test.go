@@ -114,7 +114,7 @@ func TestClock_JumpsForthAndBack(t *testing.T) {
 			bare := w.founded.Credential.ID.String()
 			m := w.create(w.root, nil, func(r *authority.CreateRequest) { r.ExpiresIn = time.Hour })
 			next := w.rotate(w.root, w.shared(), authority.RotateRequest{Window: day})
-			for _, jump := range []time.Duration{0, 2 * day, 0, 100 * day, 0, day - second, day, 0} {
+			for _, jump := range []time.Duration{2 * day, 0, 2 * day, 0, 100 * day, 0, day - second, day, 0} {
 				w.at = start.Add(jump)
 				w.accepts(jump < day, w.founded.Secret, bare)
 				w.accepts(jump < time.Hour, m.secret, m.client)

@@ -193,11 +193,8 @@ func (a *Authority) write(ctx context.Context, batch []*pending) {
 		}
 		err = a.append(ctx, b)
 		if err == nil {
-			a.settle(b, batch)
+			a.settle(batch)
 			return
-		}
-		if !errors.Is(err, ErrConflict) {
-			a.forget(b) // it may be there all the same: nobody goes on with what was read before it
 		}
 		if !errors.Is(err, ErrConflict) || !pause(ctx, wait) {
 			finish(batch, unavailable("commit", err))
@@ -368,8 +365,15 @@ func (a *Authority) entry(signer ledger.Signer, head Head, d *draft, f fact) (En
 	}, nil
 }
 
-// append writes the batch. Where the store fails, the ledger itself tells whether the batch is there.
+// append writes the batch. Where the store fails, the ledger itself tells whether the batch is there. Should that fail, too,
+// it may be there all the same: nobody goes on with what was read before it.
 func (a *Authority) append(ctx context.Context, b Batch) error {
+	changed := map[string]bool{}
+	for _, e := range b.Entries {
+		changed[e.Subject] = true
+	}
+	a.known.begin(changed)
+	defer a.written(changed)
 	err := a.store.Append(ctx, b)
 	if err == nil || errors.Is(err, ErrConflict) {
 		return err
@@ -382,26 +386,23 @@ func (a *Authority) append(ctx context.Context, b Batch) error {
 	return err
 }
 
-// settle makes the commit visible to readers before its callers get their answers.
-func (a *Authority) settle(b Batch, batch []*pending) {
-	for _, p := range batch {
-		a.newest.Store(max(a.newest.Load(), p.draft.At.Unix())) // only the leader writes it
-	}
-	a.forget(b)
-	a.announce()
-	finish(batch, nil)
-}
-
-// forget drops what was remembered of the subjects of a batch.
-func (a *Authority) forget(b Batch) {
-	changed := map[string]bool{}
-	for _, e := range b.Entries {
-		changed[e.Subject] = true
-		if id.ID(e.Subject).Kind() == id.Cluster {
+// written lets what was changed be remembered again, and has the cluster read again where it was.
+func (a *Authority) written(changed map[string]bool) {
+	for subject := range changed {
+		if id.ID(subject).Kind() == id.Cluster {
 			a.clusterWritten.Add(1)
 		}
 	}
-	a.known.forget(changed)
+	a.known.end()
+}
+
+// settle wakes who waits for news and answers the callers.
+func (a *Authority) settle(batch []*pending) {
+	for _, p := range batch {
+		a.newest.Store(max(a.newest.Load(), p.draft.At.Unix())) // only the leader writes it
+	}
+	a.announce()
+	finish(batch, nil)
 }
 
 var _ access.View = (*Authority)(nil)

@@ -16,7 +16,7 @@ type Memory struct{ m *memory }
 // NewMemory returns an empty one.
 func NewMemory() Memory { return Memory{newMemory()} }
 
-// Get, Put, Turn and Forget are those of memory; what is put holds at any time.
+// Get, Put and Turn are those of memory; what is put holds at any time.
 func (m Memory) Get(subject id.ID, at time.Time) (*credential.Credential, bool) {
 	return m.m.get(subject, at)
 }
@@ -27,10 +27,13 @@ func (m Memory) Put(subject id.ID, c *credential.Credential, turn uint64) {
 
 func (m Memory) Turn() uint64 { return m.m.turn() }
 
-func (m Memory) Forget(subjects ...id.ID) {
+// Begin and End are around a commit that changes subjects.
+func (m Memory) Begin(subjects ...id.ID) {
 	set := map[string]bool{}
 	for _, s := range subjects {
 		set[s.String()] = true
 	}
-	m.m.forget(set)
+	m.m.begin(set)
 }
+
+func (m Memory) End() { m.m.end() }

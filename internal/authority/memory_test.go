@@ -1,6 +1,8 @@
 package authority_test
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -154,7 +156,12 @@ func TestMemory_KeepsWhatIsUsed(t *testing.T) {
 		t.Fatal("a generation ago is forgotten already")
 	}
 	turn := m.Turn()
-	m.Forget(used.ID, old.ID)
+	m.Begin(used.ID, old.ID)
+	m.Put(old.ID, old, m.Turn())
+	if _, ok := m.Get(old.ID, start); ok {
+		t.Error("what is being written is remembered")
+	}
+	m.End()
 	m.Put(old.ID, old, turn)
 	for _, c := range []*credential.Credential{used, old} {
 		if _, ok := m.Get(c.ID, start); ok {
@@ -207,4 +214,51 @@ func TestMemory_ReadersAndWriters(t *testing.T) {
 	writers.Wait()
 	close(stop)
 	readers.Wait()
+}
+
+// held is a store whose commits are on disk before their writer hears of it.
+type held struct {
+	authority.Store
+	committed, release chan struct{}
+}
+
+func (h *held) Append(ctx context.Context, b authority.Batch) error {
+	err := h.Store.Append(ctx, b)
+	h.committed <- struct{}{}
+	<-h.release
+	return err
+}
+
+func TestMemory_AReplayNeverHandsOutWhatIsNotAcceptedYet(t *testing.T) {
+	t.Parallel()
+	for _, r := range []authority.RotateRequest{{}, {Emergency: true}} {
+		w := found(t, remembering)
+		bare := w.founded.Credential.ID.String()
+		w.accepts(true, w.founded.Secret, bare) // so that the credential is remembered
+		h := &held{w.store, make(chan struct{}), make(chan struct{})}
+		w.over(h)
+		w.accepts(true, w.founded.Secret, bare)
+		once := onceFor(w.root.ID().String(), "a", "1")
+		done := make(chan error, 1)
+		go func() {
+			_, err := w.a.RotateShared(ctx, w.root, w.origin(w.root), r, once)
+			done <- err
+		}()
+		<-h.committed
+		var replayed *authority.Replayed
+		if err := w.a.Replay(ctx, w.at, once); !errors.As(err, &replayed) {
+			t.Fatalf("the answer is committed: %v", err)
+		}
+		secret, err := credential.ParseSecret(string(replayed.Answer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.accepts(true, secret, bare)
+		w.accepts(false, w.founded.Secret, bare)
+		close(h.release)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		w.accepts(true, secret, bare)
+	}
 }

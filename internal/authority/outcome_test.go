@@ -235,6 +235,9 @@ func TestUnknownOutcome_Bootstrap(t *testing.T) {
 				if added := w.head(); added != 0 && added != 6 || err != nil && !done.Secret.IsZero() {
 					t.Fatalf("%d records, %v", added, err)
 				}
+				if err != nil && (!errors.Is(err, access.ErrUnavailable) || errors.Is(err, authority.ErrAlreadyBootstrapped)) {
+					t.Errorf("the error of the store came out as %v", err)
+				}
 				first := done.Secret
 				done, err = bootstrapAt(w, r, once)
 				switch {
@@ -257,6 +260,25 @@ func TestUnknownOutcome_Bootstrap(t *testing.T) {
 				}
 				w.caller(shared.ID.String(), first)
 			})
+		})
+	}
+}
+
+// The commit fails after it was done, and the ledger tells: nobody hears of it.
+func TestUnknownOutcome_TheLedgerTells(t *testing.T) {
+	t.Parallel()
+	for _, w := range writes() {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			g := ready(t)
+			between := &swap{storetest.Faulty(g.file, storetest.Fault{Method: "Append", Call: 1, After: true})}
+			g.over(between)
+			before := g.head()
+			client, s, err := w.do(g, authority.Once{})
+			if err != nil {
+				t.Errorf("= %v", err)
+			}
+			g.settled(w, before, client, s, err)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
@@ -234,6 +235,41 @@ func TestRevoke_TheLastTwoAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The same where both wait for the same commit: then neither sees the other's tombstone in the store.
+func TestRevoke_TheLastTwoInOneQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := found(t)
+		a, b := w.create(w.root, nil), w.create(w.root, nil)
+		byA := w.caller(a.client, a.secret)
+		passing := w.create(w.root, nil, func(r *authority.CreateRequest) { r.ExpiresIn = time.Hour })
+		by := w.caller(passing.client, passing.secret)
+		w.mustRevoke(byA, w.shared())
+		s := &slow{Store: w.file, release: make(chan struct{})}
+		w.over(s)
+		var wg sync.WaitGroup
+		var errs [2]error
+		wg.Go(func() { w.create(by, nil, func(r *authority.CreateRequest) { r.ExpiresIn = time.Hour }) })
+		synctest.Wait() // it is being written
+		wg.Go(func() { errs[0] = w.revoke(by, b.target()) })
+		wg.Go(func() { errs[1] = w.revoke(by, a.target()) })
+		synctest.Wait()
+		close(s.release)
+		wg.Wait()
+		won, last := 0, 0
+		for _, err := range errs {
+			if err == nil {
+				won++
+			} else if errors.Is(err, authority.ErrLastAdmin) {
+				last++
+			}
+		}
+		if won != 1 || last != 1 {
+			t.Errorf("%v", errs)
+		}
+	})
 }
 
 // What a dead caller asked for before it died comes before its tombstone, or not at all.

@@ -153,7 +153,8 @@ func (s span) holds(at time.Time) bool {
 type memory struct {
 	mu         sync.RWMutex
 	young, old map[id.ID]remembered
-	turns      uint64 // counts commits, so that a read which a commit overtook is not kept
+	turns      uint64          // counts commits, so that a read which a commit overtook is not kept
+	writing    map[string]bool // subjects of the batch that is being committed: nobody knows which side of it a read is on
 }
 
 // remembered is a joined credential, and when it is what a read would say: a clock that jumps must not decide for later.
@@ -209,7 +210,7 @@ func (m *memory) put(subject id.ID, r remembered, turn uint64) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.turns == turn {
+	if m.turns == turn && !m.writing[subject.String()] {
 		m.insert(subject, r)
 	}
 }
@@ -221,16 +222,29 @@ func (m *memory) insert(subject id.ID, r remembered) {
 	m.young[subject] = r
 }
 
-// forget drops what a commit has changed. It is called after the commit and before the commit is answered.
-func (m *memory) forget(subjects map[string]bool) {
+// begin drops what a commit is about to change, and remembers nothing of it until end: from the instant of the commit on
+// somebody may hold its answer (a replay finds it in the store), so no reader may go on with what was before.
+func (m *memory) begin(subjects map[string]bool) {
 	if m == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.turns++
+	m.writing = subjects
 	for s := range subjects {
 		delete(m.young, id.ID(s))
 		delete(m.old, id.ID(s))
 	}
+}
+
+// end says that the commit is over, whatever came of it.
+func (m *memory) end() {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.turns++
+	m.writing = nil
 }

@@ -128,11 +128,10 @@ func TestSweep_GoesOnInBatches(t *testing.T) {
 	if left != 10 {
 		t.Errorf("%d secrets left, want 10", left)
 	}
-	if before := s.Transaction(); true {
-		sweep(t, s, day, 0)
-		if s.Transaction() != before {
-			t.Error("a sweep of nothing wrote to the file")
-		}
+	before = s.Transaction()
+	sweep(t, s, day, 0)
+	if s.Transaction() != before {
+		t.Error("a sweep of nothing wrote to the file")
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -147,5 +146,23 @@ func TestSweep_GivesUp(t *testing.T) {
 	end()
 	if _, err := s.Sweep(ended, day); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want context.Canceled", err)
+	}
+}
+
+// An index that names what is not there is damage: guessing would hide it.
+func TestSweep_IndexOutOfStepIsDamage(t *testing.T) {
+	t.Parallel()
+	s := open(t, newPath(t))
+	if err := s.Append(t.Context(), specimenBatch("local", authority.Head{}, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Lose("claims", "claim-00", true); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Sweep(t.Context(), day.AddDate(1, 0, 0)); !errors.Is(err, bolt.ErrDamaged) || n != 0 {
+		t.Errorf("%d, %v, want ErrDamaged", n, err)
+	}
+	if es := subject(t, s, "cli_00"); es[0].Secret == nil {
+		t.Error("a sweep that failed has removed something")
 	}
 }

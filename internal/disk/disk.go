@@ -52,6 +52,16 @@ func place(path string, content []byte, rename func(from, to string) error) erro
 	return SyncDir(dir)
 }
 
+// Tidy removes what a crash left of a Write to path: a temporary file that may hold the whole content. Nobody may be writing
+// path meanwhile.
+func Tidy(path string) error {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*"))
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
+}
+
 // SyncDir makes renames and removals inside dir durable.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)

@@ -291,3 +291,28 @@ func TestCheck_Folders(t *testing.T) {
 		}
 	}
 }
+
+func TestTidy_RemovesWhatACrashLeft(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "ledger.key")
+	for _, name := range []string{"ledger.key", ".ledger.key.123", ".ledger.key.456", ".token.key.7", "other"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := disk.Tidy(path); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range left {
+		names = append(names, e.Name())
+	}
+	if got := strings.Join(names, " "); got != ".token.key.7 ledger.key other" {
+		t.Errorf("left: %s", got)
+	}
+}

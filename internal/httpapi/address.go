@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -77,4 +78,15 @@ func stripped(r *http.Request) string {
 func isHost(s string) bool {
 	u, err := url.Parse("http://" + s)
 	return err == nil && s != "" && u.Host == s && u.Hostname() != "" && !strings.Contains(s, ",")
+}
+
+// namesThisHost reports whether a Host header is one that a caller on this host would use. A web page whose name was pointed
+// to this host (DNS rebinding) brings its own.
+func namesThisHost(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.Trim(host, "[]")
+	}
+	address, err := netip.ParseAddr(name)
+	return strings.EqualFold(name, "localhost") || err == nil && address.IsLoopback()
 }

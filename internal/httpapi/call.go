@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r, server: e.server, at: now.UTC().Truncate(time.Second)}
 	c.seen = Observation{At: c.at, Context: r.Context(), Method: r.Method, Route: e.pattern, RequestID: requestID(r), Source: e.server.source(r)}
 	w.Header().Set(HeaderRequestID, c.seen.RequestID)
-	a, err := e.handle(w, c)
+	a, err := e.run(w, c)
 	if err != nil {
 		a = c.failure(w.Header(), err)
 	}
@@ -59,6 +60,16 @@ func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.seen.Took = e.server.o.Now().Sub(now)
 		observe(c.seen)
 	}
+}
+
+// run turns a panic into an error that is answered and logged like any other: nothing has been written yet.
+func (e endpoint) run(w http.ResponseWriter, c *call) (a answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return e.handle(w, c)
 }
 
 func (e endpoint) handle(w http.ResponseWriter, c *call) (answer, error) {

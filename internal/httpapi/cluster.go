@@ -98,6 +98,9 @@ func (s *server) bootstrap(c *call) (answer, error) {
 	if err := s.authority.MayBootstrap(c.Header.Get(HeaderBootstrapToken)); err != nil {
 		return answer{}, err
 	}
+	if s.authority.OpenToThisHost() && !namesThisHost(c.Host) {
+		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "without a bootstrap token, call this host by a loopback address or localhost")
+	}
 	return c.withOnce(h, idempotent{caller: "bootstrap"})
 }
 

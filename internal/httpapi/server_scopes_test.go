@@ -26,6 +26,11 @@ func subsets() []credential.Scopes {
 	return list
 }
 
+// few are the subsets that tell enough: each scope, each pair, all, and all but one. Scopes do not act together.
+func few() []credential.Scopes {
+	return slices.DeleteFunc(subsets(), func(set credential.Scopes) bool { return len(set) == 0 || len(set) > 2 && len(set) < 7 })
+}
+
 // Each route takes the scope that docs/openapi.yaml names for it, and no other set will do.
 func TestServer_EachRouteTakesItsScope(t *testing.T) {
 	t.Parallel()
@@ -41,10 +46,7 @@ func TestServer_EachRouteTakesItsScope(t *testing.T) {
 	// What passes the door is then refused for its body or target, so that nothing happens.
 	bad := e2e.JSON(`{"zzz":1}`)
 	f.unchanged("a look at each door", func() {
-		for _, has := range subsets() {
-			if len(has) == 0 {
-				continue // a request for no scope is one for all
-			}
+		for _, has := range few() {
 			token := e2e.Bearer(f.Token(f.id, f.secret, "scope", has.String()))
 			for route, scope := range routes {
 				method, path, _ := strings.Cut(route, " ")
@@ -83,14 +85,11 @@ func TestServer_NobodyGainsByWriting(t *testing.T) {
 	}
 	targets[strings.TrimSuffix(f.id, "-1")] = credential.NewScopes("admin")
 	asked := subsets()
-	for i, has := range subsets() {
-		if n := len(has); n == 0 || n > 2 && n < 7 {
-			continue // each scope, each pair, all, and all but one will do: scopes do not act together
-		}
+	for i, has := range few() {
 		token := e2e.Bearer(f.Token(f.id, f.secret, "scope", has.String()))
 		writer := has.Allow(credential.CredentialsWrite)
 		for j := range 4 { // create: nothing, the same, and two others
-			want := []credential.Scopes{nil, has, asked[(i*7+3)%256], asked[(i*31+128)%256]}[j]
+			want := []credential.Scopes{nil, has, asked[(i*37+3)%256], asked[(i*91+128)%256]}[j]
 			a := f.Do("POST", "/v1/credentials", token, e2e.JSON(map[string]any{"scopes": want.Strings()}))
 			if may := writer && has.Cover(want); may != (a.Status == 201) || !may && string(a.Body) != forbidden {
 				t.Errorf("%v creates %v: %d %s", has, want, a.Status, a.Body)
@@ -100,7 +99,7 @@ func TestServer_NobodyGainsByWriting(t *testing.T) {
 			}
 		}
 		for id, scopes := range targets {
-			if writer && has.Cover(scopes) && i%16 != 15 {
+			if writer && has.Cover(scopes) && i%4 != 3 {
 				continue // that one is allowed: a few of them are enough
 			}
 			path := "/v1/credentials/" + id + "/rotate"

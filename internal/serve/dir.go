@@ -47,6 +47,11 @@ func openDir(path string, why purpose) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range []string{keys.LedgerFile, keys.TokenFile, licenseFile} {
+		if err := disk.Tidy(filepath.Join(path, name)); err != nil {
+			return nil, errors.Join(err, store.Close())
+		}
+	}
 	custody, err := keys.Open(path)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())

@@ -195,6 +195,23 @@ func TestImport_RefusesWhatIsNotAWholeExport(t *testing.T) {
 	}
 }
 
+func TestReadExport_EndsWhereItSaysSo(t *testing.T) {
+	t.Parallel()
+	const hash, more, end = `{"hash":{"region":"local","seq":1,"hash":"AAAA"}}` + "\n", `{"next_cursor":"local:1"}` + "\n", `{"next_cursor":null}` + "\n"
+	for text, want := range map[string]int{
+		end: 0, hash + end: 1, hash + more + hash + end: 2, hash + strings.TrimSpace(end): 1,
+		hash: -1, hash + more: -1, end + hash: -1, "": -1,
+	} {
+		n, err := serve.ReadExport(strings.NewReader(text))
+		if err != nil {
+			n = -1
+		}
+		if n != want {
+			t.Errorf("%q: %d, %v", text, n, err)
+		}
+	}
+}
+
 func FuzzReadExport(f *testing.F) {
 	f.Add([]byte(`{"next_cursor":null}`))
 	f.Add([]byte(`{"record":{"payload":"e30","key_id":"AAAA","signature":"AAAA"}}` + "\n" + `{"next_cursor":"local:1"}` + "\n" +

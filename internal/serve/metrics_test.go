@@ -36,14 +36,15 @@ func TestMetrics_CountWhatHappened(t *testing.T) {
 	token(t, h, b.ClientID, b.ClientSecret)
 	token(t, h, b.ClientID, b.ClientSecret)
 	token(t, h, rotated.ClientID, rotated.ClientSecret)
+	token(t, h, rotated.ClientID, rotated.ClientSecret)
 	refused(t, h, b.ClientID, "sec_wrong")
 	text := scrape(t, h)
 	for _, want := range []string{
-		`keyturn_requests_total{route="/v1/oauth/token",method="POST",status="200",code=""} 4`,
+		`keyturn_requests_total{route="/v1/oauth/token",method="POST",status="200",code=""} 5`,
 		`keyturn_requests_total{route="/v1/oauth/token",method="POST",status="401",code="UNAUTHORIZED"} 1`,
 		`keyturn_requests_total{route="/v1/bootstrap",method="POST",status="201",code=""} 1`,
-		`keyturn_request_duration_seconds_count{route="/v1/oauth/token"} 5`,
-		`keyturn_tokens_issued_total{secret="current"} 2`,
+		`keyturn_request_duration_seconds_count{route="/v1/oauth/token"} 6`,
+		`keyturn_tokens_issued_total{secret="current"} 3`,
 		`keyturn_tokens_issued_total{secret="superseded"} 2`,
 		`keyturn_ledger_head{region="local"} 7`,
 	} {

@@ -50,7 +50,7 @@ func withTLS(t *testing.T, name string) serve.Config {
 // shake makes a TLS connection and returns what was agreed on.
 func shake(t *testing.T, h *host, version uint16) (tls.ConnectionState, error) {
 	t.Helper()
-	c, err := tls.Dial("tcp", address(t, h), &tls.Config{InsecureSkipVerify: true, MaxVersion: version, NextProtos: []string{"h2", "http/1.1"}})
+	c, err := tls.Dial("tcp", address(t, h), &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: version, NextProtos: []string{"h2", "http/1.1"}})
 	if err != nil {
 		return tls.ConnectionState{}, err
 	}
