@@ -9,7 +9,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 PKG      ?= ./...
 # Where goroutines share memory.
-RACE     ?= $(patsubst %,./%/...,$(wildcard internal/authority internal/bolt internal/httpapi internal/access))
+RACE     ?= $(patsubst %,./%/...,$(wildcard internal/authority internal/bolt internal/httpapi internal/access internal/keys internal/lambdahttp))
+# Of the Lambda functions: arm64, x86_64, or host.
+ARCH     ?= arm64
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)'
@@ -61,6 +63,10 @@ check: ## format, vet, staticcheck, go.mod, architecture, sizes: clean before ev
 localstack: ## deploy the template to LocalStack (AWS_ENDPOINT_URL, else docker) and run the end-to-end suite against it
 	localstack/deploy
 
+.PHONY: zips
+zips: ## build and pack the Lambda functions into bin/functions, the same bytes every time (ARCH=arm64)
+	go run ./infra/zips -arch $(ARCH) -version $(VERSION)
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target (FUZZTIME=10s each)
 	@targets=$$($(call tests_of,Fuzz)); test -n "$$targets" || { echo 'fuzz: no target found'; exit 1; }; \
@@ -75,6 +81,9 @@ bench: ## measure: Go benchmarks, then ratios under load over HTTP
 	if test -z "$$dirs"; then echo 'bench: no benchmark found'; else go test -run '^$$' -bench . -benchmem $$dirs; fi
 ifneq ($(wildcard internal/bench/*.go),)
 	go run ./internal/bench
+endif
+ifneq ($(wildcard infra/zips/*.go),)
+	$(MAKE) --no-print-directory zips
 endif
 
 .PHONY: budget

@@ -117,7 +117,13 @@ func (Hash) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 type Digest string
 
 func checksum(body string) string {
-	return pad62(big.NewInt(int64(crc32.ChecksumIEEE([]byte(body)))), sumLen)
+	var digits [sumLen]byte
+	rest := crc32.ChecksumIEEE([]byte(body))
+	for i := sumLen - 1; i >= 0; i-- {
+		digits[i] = base62[rest%uint32(len(base62))]
+		rest /= uint32(len(base62))
+	}
+	return string(digits[:])
 }
 
 func pad62(n *big.Int, width int) string {

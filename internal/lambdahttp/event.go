@@ -2,9 +2,11 @@ package lambdahttp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -19,7 +21,7 @@ type event struct {
 	Version, Body, RawPath, RawQueryString string // Raw: 2.0
 	HTTPMethod, Path, Resource             string // 1.0
 	PathParameters                         map[string]string
-	Headers, QueryStringParameters         map[string]string
+	Headers, QueryStringParameters         json.RawMessage // of single values: read where there are no others
 	MultiValueHeaders                      http.Header
 	MultiValueQueryStringParameters        url.Values
 	IsBase64Encoded                        bool
@@ -34,21 +36,24 @@ func (e *event) isHTTP() bool { return e.v2() || e.HTTPMethod != "" }
 
 // request is what net/http would have made of the client's request.
 func (e *event) request(ctx context.Context) (*http.Request, error) {
-	body, err := []byte(e.Body), error(nil)
+	body := e.Body
 	if e.IsBase64Encoded {
-		if body, err = base64.StdEncoding.DecodeString(e.Body); err != nil {
+		decoded, err := base64.StdEncoding.DecodeString(e.Body)
+		if err != nil {
 			return nil, fmt.Errorf("the event's body: %w", err)
 		}
+		body = string(decoded)
 	}
-	method, source, query := e.HTTPMethod, e.RequestContext.Identity.SourceIP, e.query()
+	method, source, query := e.HTTPMethod, e.RequestContext.Identity.SourceIP, ""
+	if values := either(e.MultiValueQueryStringParameters, e.QueryStringParameters); len(values) > 0 {
+		query = url.Values(values).Encode()
+	}
 	if e.v2() {
 		method, source, query = e.RequestContext.HTTP.Method, e.RequestContext.HTTP.SourceIP, e.RawQueryString
 	}
-	header := http.Header{"Host": {e.RequestContext.DomainName}}
-	for name, value := range e.Headers {
-		header.Set(name, value)
-	}
-	for name, values := range e.MultiValueHeaders {
+	given := either(e.MultiValueHeaders, e.Headers)
+	header := make(http.Header, len(given)+2)
+	for name, values := range given {
 		header[http.CanonicalHeaderKey(name)] = values
 	}
 	prefix, path := e.paths()
@@ -57,8 +62,9 @@ func (e *event) request(ctx context.Context) (*http.Request, error) {
 		u.Path, u.RawPath = plain, path
 	}
 	r := &http.Request{
-		Method: method, URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header, Host: header.Get("Host"),
-		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+		Method: method, URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header,
+		Host: cmp.Or(header.Get("Host"), e.RequestContext.DomainName),
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
 		RemoteAddr: net.JoinHostPort(source, "0"), RequestURI: prefix + u.RequestURI(),
 	}
 	if header.Get("X-Forwarded-Proto") != "http" { // the gateway sets it
@@ -68,88 +74,78 @@ func (e *event) request(ctx context.Context) (*http.Request, error) {
 	return r.WithContext(ctx), nil
 }
 
-func (e *event) query() string {
-	values := e.MultiValueQueryStringParameters
-	if values == nil {
-		values = url.Values{}
+// either returns multi, or else what single has.
+func either[M ~map[string][]string](multi M, single json.RawMessage) M {
+	if multi != nil {
+		return multi
 	}
-	for name, value := range e.QueryStringParameters {
-		if !values.Has(name) {
-			values.Set(name, value)
-		}
+	var values map[string]string
+	_ = json.Unmarshal(single, &values) // what is of another type counts as none
+	multi = make(M, len(values))
+	for name, value := range values {
+		multi[name] = []string{value}
 	}
-	return values.Encode()
+	return multi
 }
 
 // paths cuts the path that was asked in two: what stands before the API (the stage, or a custom domain's base path), and the
 // path in the API. A REST API leaves the base path in front of Path; there the resource tells what is ours.
 func (e *event) paths() (prefix, path string) {
-	filled := strings.Split(e.Resource, "/")
-	for i, s := range filled {
-		if name, ok := strings.CutPrefix(s, "{"); ok {
-			filled[i] = e.PathParameters[strings.TrimRight(name, "+}")]
+	asked, path := e.RequestContext.Path, e.Path
+	if e.v2() {
+		asked, path = e.RawPath, e.RawPath
+		if stage := "/" + e.RequestContext.Stage; strings.HasPrefix(asked+"/", stage+"/") {
+			path = strings.TrimPrefix(asked, stage)
+		}
+	} else if asked == path || !strings.HasSuffix(asked, path) {
+		filled := strings.Split(e.Resource, "/")
+		for i, s := range filled {
+			if name, ok := strings.CutPrefix(s, "{"); ok {
+				filled[i] = e.PathParameters[strings.TrimRight(name, "+}")]
+			}
+		}
+		if known := strings.Join(filled, "/"); known != "" && strings.HasSuffix(path, known) {
+			asked, path = path, known
 		}
 	}
-	known, asked := strings.Join(filled, "/"), e.RequestContext.Path
-	switch stage := "/" + e.RequestContext.Stage; {
-	case e.v2():
-		known, asked = e.RawPath, e.RawPath
-		if strings.HasPrefix(asked+"/", stage+"/") {
-			known = strings.TrimPrefix(asked, stage)
-		}
-	case strings.HasSuffix(asked, e.Path) && asked != e.Path || known == "" || !strings.HasSuffix(e.Path, known):
-		known = e.Path
-	default:
-		asked = e.Path
-	}
-	prefix = strings.TrimSuffix(asked, known)
-	if known == "" {
-		known = "/"
-	}
-	return prefix, known
+	return strings.TrimSuffix(asked, path), cmp.Or(path, "/")
 }
 
-// recorder keeps an answer until the handler is done.
+// reply is an answer for a gateway. Members beyond those that it knows are refused there.
+type reply struct {
+	Status  int               `json:"statusCode"`
+	Headers map[string]string `json:"headers,omitempty"`           // 2.0
+	Multi   http.Header       `json:"multiValueHeaders,omitempty"` // 1.0
+	Body    string            `json:"body"`
+	Base64  bool              `json:"isBase64Encoded"`
+}
+
+// recorder keeps what a handler writes.
 type recorder struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
 }
 
-func record(h http.Handler, r *http.Request) *recorder {
+func (w *recorder) Header() http.Header         { return w.header }
+func (w *recorder) WriteHeader(status int)      { w.status = cmp.Or(w.status, status) }
+func (w *recorder) Write(b []byte) (int, error) { w.WriteHeader(http.StatusOK); return w.body.Write(b) }
+
+// record runs a handler, and returns its answer for the gateway that sent e.
+func (e *event) record(h http.Handler, r *http.Request) reply {
 	w := &recorder{header: http.Header{}}
 	h.ServeHTTP(w, r)
-	w.WriteHeader(http.StatusOK)
-	return w
-}
-
-func (w *recorder) Header() http.Header { return w.header }
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
+	a := reply{Status: cmp.Or(w.status, http.StatusOK), Body: w.body.String()}
+	if a.Base64 = !utf8.ValidString(a.Body); a.Base64 {
+		a.Body = base64.StdEncoding.EncodeToString(w.body.Bytes())
 	}
-}
-
-func (w *recorder) Write(b []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	return w.body.Write(b)
-}
-
-// reply is w for the gateway that sent e. Other members than these are refused there.
-func (e *event) reply(w *recorder) any {
-	body, isBase64 := w.body.String(), !utf8.Valid(w.body.Bytes())
-	if isBase64 {
-		body = base64.StdEncoding.EncodeToString(w.body.Bytes())
+	if !e.v2() {
+		a.Multi = w.header
+		return a
 	}
-	out := map[string]any{"statusCode": w.status, "body": body, "isBase64Encoded": isBase64, "multiValueHeaders": w.header}
-	if e.v2() {
-		joined := map[string]string{}
-		for name, values := range w.header {
-			joined[name] = strings.Join(values, ", ")
-		}
-		delete(out, "multiValueHeaders")
-		out["headers"] = joined
+	a.Headers = make(map[string]string, len(w.header))
+	for name, values := range w.header {
+		a.Headers[name] = strings.Join(values, ", ")
 	}
-	return out
+	return a
 }

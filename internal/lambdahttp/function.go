@@ -44,11 +44,11 @@ func Invocation(ctx context.Context) (requestID, traceID string) {
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var e event
 	if err := json.Unmarshal(payload, &e); err == nil && e.isHTTP() && f.Handler != nil {
-		r, err := e.request(ctx)
+		answer, err := f.serve(ctx, &e)
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(e.reply(f.serve(r)))
+		return json.Marshal(answer)
 	}
 	if f.Other == nil {
 		return nil, errors.New("this function takes HTTP events of payload 1.0 or 2.0")
@@ -61,21 +61,30 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 }
 
 // serve runs the handler. Whatever it does, the client gets an answer before the function is cut off.
-func (f *Function) serve(r *http.Request) *recorder {
-	end, limited := r.Context().Deadline()
-	if !limited {
-		return record(f.Handler, r)
+func (f *Function) serve(ctx context.Context, e *event) (reply, error) {
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-reserve))
+		defer cancel()
 	}
-	ctx, cancel := context.WithDeadline(r.Context(), end.Add(-reserve))
-	defer cancel()
-	last, cancelLast := context.WithDeadline(r.Context(), end.Add(-reserve/2))
-	defer cancelLast()
-	late, done := r.Clone(ctx), make(chan *recorder, 1)
-	go func() { done <- record(f.Handler, r.WithContext(ctx)) }()
+	r, err := e.request(ctx)
+	if err != nil {
+		return reply{}, err
+	}
+	done := make(chan reply, 1)
+	go func() { done <- e.record(f.Handler, r) }()
 	select {
 	case answer := <-done:
-		return answer
-	case <-last.Done():
-		return record(f.Late, late)
+		return answer, nil
+	case <-ctx.Done():
 	}
+	select {
+	case answer := <-done:
+		return answer, nil
+	case <-time.After(reserve / 2):
+	}
+	if r, err = e.request(ctx); err != nil { // one of its own: the handler may be at work with the other
+		return reply{}, err
+	}
+	return e.record(f.Late, r), nil
 }

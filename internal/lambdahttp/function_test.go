@@ -196,7 +196,8 @@ func TestFunction_Deadline(t *testing.T) {
 func TestInvocation(t *testing.T) {
 	t.Parallel()
 	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "r-1"})
-	ctx = context.WithValue(ctx, "x-amzn-trace-id", "Root=1-2-3") //nolint:staticcheck // the runtime's key
+	//lint:ignore SA1029 it is the runtime's key
+	ctx = context.WithValue(ctx, "x-amzn-trace-id", "Root=1-2-3")
 	if id, trace := lambdahttp.Invocation(ctx); id != "r-1" || trace != "Root=1-2-3" {
 		t.Errorf("= %q, %q", id, trace)
 	}

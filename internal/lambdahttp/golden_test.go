@@ -68,7 +68,7 @@ func newAPI(t *testing.T) *api {
 
 func call(t *testing.T, h http.Handler, path, media, body string, into any) {
 	t.Helper()
-	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r := httptest.NewRequest(http.MethodPost, "http://localhost"+path, strings.NewReader(body))
 	r.Header.Set("Content-Type", media)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)

@@ -10,9 +10,6 @@ import (
 	"github.com/keyturn/keyturn/internal/lambdahttp"
 )
 
-// namespace of the metrics in CloudWatch.
-const namespace = "keyturn"
-
 // observe writes the one line of an answered request, which is also its metrics, in CloudWatch's embedded format. Below the
 // configured level only the metrics are left of it.
 func (a *App) observe(o httpapi.Observation) {
@@ -51,48 +48,43 @@ func describe(e *zerolog.Event, o httpapi.Observation) *zerolog.Event {
 	return e.AnErr("error", o.Err)
 }
 
-// directive names metrics of a line and their dimensions, which are members of the line too.
-type directive struct {
-	Namespace  string
-	Dimensions [][]string
-	Metrics    []metric
-}
-
-type metric struct{ Name, Unit string }
-
-func count(name string, dimensions ...[]string) directive {
-	if len(dimensions) == 0 {
-		dimensions = [][]string{{}}
-	}
-	return directive{namespace, dimensions, []metric{{name, "Count"}}}
-}
+// The directives of CloudWatch's embedded metric format: each names a metric of the line and its dimensions, which are
+// members of the line too.
+const (
+	requests  = `{"Namespace":"keyturn","Dimensions":[["route","code"]],"Metrics":[{"Name":"Requests","Unit":"Count"}]}`
+	accepted  = `,{"Namespace":"keyturn","Dimensions":[["Secret"]],"Metrics":[{"Name":"Accepted","Unit":"Count"}]}`
+	byVersion = `,{"Namespace":"keyturn","Dimensions":[["Secret"],["SecretVersion"]],"Metrics":[{"Name":"Accepted","Unit":"Count"}]}`
+	rotations = `,{"Namespace":"keyturn","Dimensions":[[]],"Metrics":[{"Name":"Rotations","Unit":"Count"}]}`
+	revoked   = `,{"Namespace":"keyturn","Dimensions":[[]],"Metrics":[{"Name":"Revocations","Unit":"Count"}]}`
+	store     = `,{"Namespace":"keyturn","Dimensions":[[]],"Metrics":[{"Name":"StoreLatency","Unit":"Milliseconds"}]}`
+)
 
 // measure adds the metrics: requests by route and code; secrets that were accepted, by whether they are current, and by
 // version for the shared credential; rotations, revocations, and the latency of the store.
 func (a *App) measure(e *zerolog.Event, o httpapi.Observation) *zerolog.Event {
-	list := []directive{count("Requests", []string{"route", "code"})}
+	list := append(make([]byte, 0, 512), `{"Timestamp":`...)
+	list = strconv.AppendInt(list, o.At.UnixMilli(), 10)
+	list = append(list, `,"CloudWatchMetrics":[`+requests...)
 	e = e.Int("Requests", 1)
-	if o.Route == "/v1/oauth/token" && o.Status == 200 {
-		by := [][]string{{"Secret"}}
-		e = e.Int("Accepted", 1).Str("Secret", map[bool]string{false: "current", true: "superseded"}[o.Superseded])
-		if strings.Contains(o.ClientID, "-") { // the shared credential: a client id for each version
-			by = append(by, []string{"SecretVersion"})
-			e = e.Str("SecretVersion", strconv.Itoa(o.Version))
-		}
-		list = append(list, count("Accepted", by...))
-	}
 	switch {
+	case o.Route == "/v1/oauth/token" && o.Status == 200:
+		secret := "current"
+		if o.Superseded {
+			secret = "superseded"
+		}
+		e = e.Int("Accepted", 1).Str("Secret", secret)
+		if strings.Contains(o.ClientID, "-") { // the shared credential: a client id for each version
+			list, e = append(list, byVersion...), e.Str("SecretVersion", strconv.Itoa(o.Version))
+		} else {
+			list = append(list, accepted...)
+		}
 	case o.Status == 200 && strings.HasSuffix(o.Route, "/rotate"):
-		list, e = append(list, count("Rotations")), e.Int("Rotations", 1)
+		list, e = append(list, rotations...), e.Int("Rotations", 1)
 	case o.Status == 204 && o.Method == "DELETE":
-		list, e = append(list, count("Revocations")), e.Int("Revocations", 1)
+		list, e = append(list, revoked...), e.Int("Revocations", 1)
 	}
 	if took := a.latency.take(); len(took) > 0 {
-		list = append(list, directive{namespace, [][]string{{}}, []metric{{"StoreLatency", "Milliseconds"}}})
-		e = e.Floats64("StoreLatency", took)
+		list, e = append(list, store...), e.Floats64("StoreLatency", took)
 	}
-	return e.Interface("_aws", struct {
-		Timestamp         int64
-		CloudWatchMetrics []directive
-	}{o.At.UnixMilli(), list})
+	return e.RawJSON("_aws", append(list, "]}"...))
 }

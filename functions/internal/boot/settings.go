@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/dynamo"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
@@ -37,7 +38,7 @@ func readSettings(env func(name string) string, bootstraps bool) (settings, erro
 	r := reader{env: env}
 	s := settings{table: r.needed("KEYTURN_TABLE"), key: r.needed("KEYTURN_KEY"), aws: r.aws()}
 	s.options = authority.Options{
-		Region: s.aws.region, Issuer: env("KEYTURN_ISSUER"), LicenseID: id.ID(env("KEYTURN_LICENSE_ID")),
+		Region: s.aws.region, MaxItems: dynamo.MaxActions, Issuer: env("KEYTURN_ISSUER"), LicenseID: id.ID(env("KEYTURN_LICENSE_ID")),
 		BootstrapToken: env("KEYTURN_BOOTSTRAP_TOKEN"), TokenAlg: r.oneOf("KEYTURN_TOKEN_ALG", "ES256", "EdDSA", "RS256"),
 		PeerIssuer: r.oneOf("KEYTURN_TOKEN_ISS", "url", "peer_id") == "peer_id", VendorKeys: r.vendorKeys(),
 	}
