@@ -17,14 +17,7 @@ import (
 	"os/signal"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
-
 	"github.com/keyturn/keyturn/internal/authority"
-	"github.com/keyturn/keyturn/internal/dynamo"
-	"github.com/keyturn/keyturn/internal/keys"
-	"github.com/keyturn/keyturn/internal/keys/kms"
 )
 
 func main() {
@@ -37,38 +30,10 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := run(ctx, *table, *key, flag.Arg(0))
+	err := run(ctx, *table, *key, flag.Arg(0), time.Now)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "import:", err)
 		stop()
 		os.Exit(map[bool]int{true: 3, false: 1}[errors.Is(err, authority.ErrNotVouched)])
 	}
-}
-
-func run(ctx context.Context, table, key, file string) error {
-	aws, err := config.LoadDefaultConfig(ctx)
-	if err != nil {
-		return err
-	}
-	store, err := dynamo.Open(ctx, dynamodb.NewFromConfig(aws), table, aws.Region, dynamo.Options{})
-	if err != nil {
-		return err
-	}
-	custody := keys.NewSealed(kms.New(awskms.NewFromConfig(aws), key))
-	err = loadFile(ctx, store, custody, file, os.Stdout)
-	if err == nil {
-		err = takeHome(ctx, store, custody, aws.Region, time.Now())
-	}
-	return errors.Join(err, store.Close())
-}
-
-// takeHome makes the region of the table the home: the one of the export is where the cluster came from. Where it is the same,
-// nothing is written.
-func takeHome(ctx context.Context, store authority.Store, custody authority.Custody, region string, now time.Time) error {
-	a, err := authority.Open(ctx, store, custody, authority.Options{Region: region})
-	if err != nil {
-		return err
-	}
-	_, err = a.TakeHome(ctx, authority.Origin{At: now.UTC().Truncate(time.Second), Reason: "imported"})
-	return err
 }
