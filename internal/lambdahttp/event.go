@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -31,8 +30,7 @@ type event struct {
 	}
 }
 
-func (e *event) v2() bool     { return e.Version == "2.0" && e.RequestContext.HTTP.Method != "" }
-func (e *event) isHTTP() bool { return e.v2() || e.HTTPMethod != "" }
+func (e *event) v2() bool { return e.Version == "2.0" && e.RequestContext.HTTP.Method != "" }
 
 // request is what net/http would have made of the client's request.
 func (e *event) request(ctx context.Context) (*http.Request, error) {
@@ -40,7 +38,7 @@ func (e *event) request(ctx context.Context) (*http.Request, error) {
 	if e.IsBase64Encoded {
 		decoded, err := base64.StdEncoding.DecodeString(e.Body)
 		if err != nil {
-			return nil, fmt.Errorf("the event's body: %w", err)
+			return nil, err
 		}
 		body = string(decoded)
 	}

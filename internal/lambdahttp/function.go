@@ -43,7 +43,7 @@ func Invocation(ctx context.Context) (requestID, traceID string) {
 // Invoke answers one event.
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var e event
-	if err := json.Unmarshal(payload, &e); err == nil && e.isHTTP() && f.Handler != nil {
+	if err := json.Unmarshal(payload, &e); err == nil && (e.v2() || e.HTTPMethod != "") && f.Handler != nil {
 		answer, err := f.serve(ctx, &e)
 		if err != nil {
 			return nil, err
