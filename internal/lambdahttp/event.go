@@ -133,17 +133,15 @@ func (w *recorder) Write(b []byte) (int, error) { w.WriteHeader(http.StatusOK); 
 func (e *event) record(h http.Handler, r *http.Request) reply {
 	w := &recorder{header: http.Header{}}
 	h.ServeHTTP(w, r)
-	a := reply{Status: cmp.Or(w.status, http.StatusOK), Body: w.body.String()}
+	a := reply{Status: cmp.Or(w.status, http.StatusOK), Multi: w.header, Body: w.body.String()}
 	if a.Base64 = !utf8.ValidString(a.Body); a.Base64 {
 		a.Body = base64.StdEncoding.EncodeToString(w.body.Bytes())
 	}
-	if !e.v2() {
-		a.Multi = w.header
-		return a
-	}
-	a.Headers = make(map[string]string, len(w.header))
-	for name, values := range w.header {
-		a.Headers[name] = strings.Join(values, ", ")
+	if e.v2() {
+		a.Multi, a.Headers = nil, make(map[string]string, len(w.header))
+		for name, values := range w.header {
+			a.Headers[name] = strings.Join(values, ", ")
+		}
 	}
 	return a
 }

@@ -83,8 +83,9 @@ func (f *Function) serve(ctx context.Context, e *event) (reply, error) {
 		return answer, nil
 	case <-time.After(reserve / 2):
 	}
-	if r, err = e.request(ctx); err != nil { // one of its own: the handler may be at work with the other
+	late, err := e.request(ctx) // one of its own: the handler may be at work with the other
+	if err != nil {
 		return reply{}, err
 	}
-	return e.record(f.Late, r), nil
+	return e.record(f.Late, late), nil
 }
