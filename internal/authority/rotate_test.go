@@ -346,7 +346,7 @@ func TestEmergency_OfVeryManyVersions(t *testing.T) {
 		t.Errorf("killed %d", len(done.Killed))
 	}
 	last := w.entries()[w.head()-1]
-	r, err := ledger.NewVerifier(w.custody.Anchor()).Open(last.Data)
+	r, err := ledger.NewVerifier(w.custody.LedgerKey()).Open(last.Data)
 	if err != nil {
 		t.Fatal(err)
 	}
