@@ -137,8 +137,24 @@ func (h *history) step() {
 func (h *history) pass() {
 	list := []time.Duration{time.Minute, time.Hour, 6 * time.Hour, 25 * time.Hour, 8 * day, 33 * day}
 	d := list[min(h.rng.IntN(len(list)), h.rng.IntN(len(list)))]
+	if h.late += d; h.late > mostLate {
+		h.deliverAll()
+		h.late = 0
+	}
 	h.now = h.now.Add(d)
 	h.say("%s later", d)
+}
+
+// mostLate is how late an item may arrive: copies of superseded versions are kept for 30 days, and a deadline that expires
+// before the item that it is about has heard of it says nothing any more. See docs/decisions/0006.
+const mostLate = 20 * day
+
+// deliverAll lets everything arrive that is on its way.
+func (h *history) deliverAll() {
+	for h.replication.Pending() > 0 {
+		h.must(h.replication.Deliver(ctx, h.replication.Pending()))
+	}
+	h.say("everything arrived")
 }
 
 func (h *history) deliver(n int) {

@@ -119,9 +119,7 @@ func (h *history) checkOne(r int, g *handed) {
 func (h *history) heal() {
 	h.partitioned = false
 	h.say("healed")
-	for h.replication.Pending() > 0 {
-		h.deliver(h.replication.Pending())
-	}
+	h.deliverAll()
 	h.sameTables()
 	h.now = h.now.Add(2 * time.Minute) // clocks differ by less: what one has dated the other has reached
 	for r := range h.regions {

@@ -124,6 +124,7 @@ type history struct {
 	replication *global.Replication
 	verifier    *ledger.Verifier
 	partitioned bool
+	late        time.Duration // how much time went by since everything had arrived
 	secrets     []*handed
 	known       []id.ID // credentials, in the order in which they were made
 	wrong       string
