@@ -37,3 +37,10 @@ func (m Memory) Begin(subjects ...id.ID) {
 }
 
 func (m Memory) End() { m.m.end() }
+
+// Waiting is how many changes are queued behind the batch that is being written.
+func Waiting(a *Authority) int {
+	a.queue.mu.Lock()
+	defer a.queue.mu.Unlock()
+	return len(a.queue.waiting)
+}
