@@ -80,12 +80,12 @@ func Local(ctx context.Context, root string) ([]string, error) {
 	return words, nil
 }
 
-// ProxyHosts returns the hosts of a GOPROXY setting, without the public proxy and this machine itself.
+// ProxyHosts returns the hosts of a GOPROXY setting, without this machine itself.
 func ProxyHosts(goproxy string) []string {
 	var hosts []string
 	for _, entry := range strings.FieldsFunc(goproxy, func(r rune) bool { return r == ',' || r == '|' }) {
 		u, err := url.Parse(entry)
-		if err != nil || slices.Contains([]string{"", "proxy.golang.org", "localhost", "127.0.0.1", "::1"}, u.Hostname()) {
+		if err != nil || slices.Contains([]string{"", "localhost", "127.0.0.1", "::1"}, u.Hostname()) {
 			continue
 		}
 		hosts = append(hosts, u.Hostname())
