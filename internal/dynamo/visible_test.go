@@ -81,7 +81,7 @@ func TestVisible_WhoSawTheHeadSeesItsSubjects(t *testing.T) {
 
 func TestVisible_GivesUpInTheEnd(t *testing.T) {
 	t.Parallel()
-	writer, reader, l := two(t, dynamo.Options{Patience: 50 * time.Millisecond})
+	writer, reader, l := two(t, dynamo.Options{Patience: 3 * time.Second})
 	mustAppend(t, writer, batch(authority.Head{}, "a"))
 	if _, err := reader.Heads(t.Context()); err != nil {
 		t.Fatal(err)
