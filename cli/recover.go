@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 
-	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/serve"
 )
@@ -20,24 +19,10 @@ func (c *RecoverCmd) Run(a *App) error {
 	if err != nil {
 		return &failure{what: "recover", why: err, next: whileServing(err)}
 	}
-	r := rotationOf(done)
+	r := httpapi.RotationOf(done)
 	if a.flags.JSON {
 		out, err := json.Marshal(r)
 		return orWire(a, out, err)
 	}
 	return a.data(table(rotationRows(r, a.Now(), true)))
-}
-
-// rotationOf is the answer that the API gives to a rotation.
-func rotationOf(done authority.Rotation) httpapi.Rotation {
-	r := httpapi.Rotation{
-		ClientID: done.ClientID, ClientSecret: done.Secret.Reveal(), Version: done.Version,
-		RotatedAt: httpapi.Time{Time: done.At}, Previous: []httpapi.Previous{},
-	}
-	for _, v := range done.Previous {
-		r.Previous = append(r.Previous, httpapi.Previous{
-			ClientID: done.Credential.ClientID(v.Number), Version: v.Number, ExpiresAt: httpapi.Time{Time: v.NotAfter},
-		})
-	}
-	return r
 }
