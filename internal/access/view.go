@@ -10,6 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/peer"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -17,8 +18,8 @@ import (
 var (
 	// ErrNotBootstrapped says that there is no cluster yet.
 	ErrNotBootstrapped = errors.New("the cluster is not bootstrapped")
-	// ErrUnknown says that there is no such credential.
-	ErrUnknown = errors.New("no such credential")
+	// ErrUnknown says that there is no such credential or peer.
+	ErrUnknown = errors.New("no such credential or peer")
 	// ErrUnavailable says that the answer cannot be known at the moment, which is neither yes nor no.
 	ErrUnavailable = errors.New("not available at the moment")
 	// ErrClock says that the clock is known to be wrong, so no deadline can be judged. It matches ErrUnavailable.
@@ -33,6 +34,8 @@ var (
 	ErrRequest = errors.New("invalid request")
 	// ErrForbidden says that a token is good and lacks the scope.
 	ErrForbidden = errors.New("insufficient scope")
+	// ErrBeyond says that this peer may not issue tokens with these scopes: an authority may.
+	ErrBeyond = errors.New("these scopes are beyond what this peer may grant")
 )
 
 // View is the state that decisions are made on. Its answers are shared: nobody changes them.
@@ -41,6 +44,8 @@ type View interface {
 	Cluster(ctx context.Context) (*Cluster, error)
 	// Credential returns a credential, with the hashes that are there at instant at, or ErrUnknown, or ErrUnavailable.
 	Credential(ctx context.Context, at time.Time, credential id.ID) (*credential.Credential, error)
+	// Peer returns a peer, be it removed, or ErrUnknown, or ErrUnavailable.
+	Peer(ctx context.Context, at time.Time, peer id.ID) (*peer.Peer, error)
 }
 
 // Cluster is a snapshot of the cluster's state, made ready for checking tokens.

@@ -49,7 +49,7 @@ type Authority struct {
 	shared         atomic.Pointer[id.ID]
 	heard          map[string]uint64 // the other regions' heads that a writer has seen; only the leader has it
 	newest         atomic.Int64      // the instant of the newest record, seconds since 1970
-	known          *memory
+	reader         *Reader
 	queue          committer
 	damage         atomic.Pointer[string] // what CheckLedger found
 
@@ -70,9 +70,7 @@ func Open(ctx context.Context, store Store, custody Custody, o Options) (*Author
 		store: store, custody: custody, o: o, changed: make(chan struct{}),
 		verifier: ledger.NewVerifier(),
 	}
-	if o.SoleWriter {
-		a.known = newMemory()
-	}
+	a.reader = NewReader(store, a.verifier.Open, o.SoleWriter)
 	a.Gate = access.NewGate(a, access.Options{
 		Signer: a.signer, Claim: a.claimOnce, ClockBehind: a.ClockBehind, PeerIssuer: o.PeerIssuer,
 	})
@@ -120,6 +118,7 @@ const (
 	listShared      = "shared"  // shared credentials: the second after a recovery
 	listWriters     = "writers" // credentials that may write credentials
 	listPeers       = "peers"
+	listJoinKeys    = "join_keys"
 )
 
 func (a *Authority) loadCluster(ctx context.Context) error {

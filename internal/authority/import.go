@@ -197,6 +197,8 @@ func listsOf(r *ledger.Record) []string {
 		return []string{listClusters}
 	case *ledger.PeerBody:
 		return []string{listPeers}
+	case *ledger.JoinKeyBody:
+		return []string{listJoinKeys}
 	case *ledger.CredentialBody:
 		return credentialLists(b)
 	}

@@ -68,7 +68,7 @@ func (s *server) once(scope credential.Scope, h handler) handler {
 		if !c.hasKey() || !errors.Is(denied, access.ErrToken) {
 			return answer{}, denied
 		}
-		former, err := s.authority.Former(c.Context(), text)
+		former, err := s.authority.Former(c.Context(), c.at, text)
 		if err != nil {
 			return answer{}, denied
 		}
