@@ -34,8 +34,11 @@ var (
 	ErrRequest = errors.New("invalid request")
 	// ErrForbidden says that a token is good and lacks the scope.
 	ErrForbidden = errors.New("insufficient scope")
-	// ErrBeyond says that this peer may not issue tokens with these scopes: an authority may.
-	ErrBeyond = errors.New("these scopes are beyond what this peer may grant")
+	// ErrBeyond says that this peer cannot do it: issue tokens beyond its max_scopes, or claim an assertion. An authority can.
+	ErrBeyond = errors.New("only the authority can answer this")
+	// ErrStale says that this peer's copy of the ledgers is too old for an answer, which is neither yes nor no. The text gives
+	// the reason.
+	ErrStale = errors.New("the copy of the ledgers is too old")
 )
 
 // View is the state that decisions are made on. Its answers are shared: nobody changes them.

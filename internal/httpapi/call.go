@@ -192,7 +192,7 @@ func (c *call) write(w http.ResponseWriter, a answer) {
 // origin is where a write comes from, for its record.
 func (c *call) origin(reason string) authority.Origin {
 	o := authority.Origin{At: c.at, RequestID: c.seen.RequestID, Source: c.seen.Source, Reason: reason}
-	if c.caller.Credential != nil {
+	if c.caller.Claims.ClientID != "" {
 		o.Actor, o.Version = c.caller.Claims.ClientID, c.caller.Claims.Version
 	}
 	return o

@@ -85,7 +85,9 @@ func (f *Forward) ask(ctx context.Context, c *call, from string) (answer, error)
 	}
 	r.Header.Set(HeaderClientRequest, c.seen.RequestID)
 	r.Header.Set("X-Forwarded-For", c.seen.Source)
-	r.Header.Set(HeaderForwarded, from)
+	if from != "" {
+		r.Header.Set(HeaderForwarded, from)
+	}
 	resp, err := f.o.Transport.RoundTrip(r)
 	if err != nil {
 		return answer{}, unreachable(err)
@@ -128,7 +130,7 @@ const homeRoute = "/v1/cluster/home"
 // and what is not known here, which is no refusal.
 func (c *call) answerHere(h handler) (answer, error) {
 	s := c.server
-	if s.o.Forward == nil {
+	if s.o.Forward == nil && s.upstream == nil {
 		a, err := h(c)
 		return a, s.unknownHere(c, err)
 	}
@@ -143,7 +145,8 @@ func (c *call) answerHere(h handler) (answer, error) {
 	a, err := h(c)
 	err = s.unknownHere(c, err)
 	elsewhere := errors.Is(err, errElsewhere)
-	if !elsewhere && !errors.Is(err, authority.ErrNotHome) || c.seen.Route == homeRoute {
+	notHere := elsewhere || errors.Is(err, authority.ErrNotHome) || s.upstream != nil && errors.Is(err, access.ErrBeyond)
+	if !notHere || c.seen.Route == homeRoute && s.authority != nil {
 		return a, err
 	}
 	passed, unreached := s.forward(c)
@@ -160,7 +163,7 @@ func (c *call) answerHere(h handler) (answer, error) {
 // unknownHere marks an error that only says that something has not arrived in this region, where that is not the home.
 func (s *server) unknownHere(c *call, err error) error {
 	unheard := errors.Is(err, authority.ErrNotKnown) || errors.Is(err, access.ErrUnknown)
-	if !unheard || s.authority.AtHome(c.Context()) == nil {
+	if !unheard || s.authority == nil || s.authority.AtHome(c.Context()) == nil {
 		return err
 	}
 	return &notHere{err}
@@ -174,8 +177,11 @@ func (e *notHere) Error() string { return errElsewhere.Error() + ": " + e.cause.
 
 func (*notHere) Is(target error) bool { return target == errElsewhere }
 
-// forward asks the home region.
+// forward asks the home region; a sidecar asks its authority.
 func (s *server) forward(c *call) (answer, error) {
+	if s.upstream != nil {
+		return s.upstream.ask(c.Context(), c, "")
+	}
 	home, _, err := s.authority.Home(c.Context())
 	if errors.Is(err, access.ErrNotBootstrapped) && len(s.o.Forward) == 1 { // whoever else there is founds the cluster
 		home, err = slices.Collect(maps.Keys(s.o.Forward))[0], nil

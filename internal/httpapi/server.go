@@ -43,10 +43,12 @@ type Observation struct {
 	Err        error  // the cause of a 5xx
 }
 
-// server answers for one authority.
+// server answers for one node.
 type server struct {
-	authority *authority.Authority
+	node      Node
+	authority *authority.Authority // the node, where it is one; nil on a sidecar
 	o         ServerOptions
+	upstream  *Forward // to the authority, on a sidecar
 }
 
 // NewServer returns the handler of the whole API of an authority.
@@ -54,10 +56,15 @@ func NewServer(a *authority.Authority, o ServerOptions) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &server{a, o}
+	s := &server{node: a, authority: a, o: o}
+	return s.handler(s.routes())
+}
+
+// handler answers these routes, and all other paths with 404.
+func (s *server) handler(routes map[string]methods) http.Handler {
 	mux := http.NewServeMux()
-	for path, r := range s.routes() {
-		if o.Only == nil || o.Only(path) {
+	for path, r := range routes {
+		if s.o.Only == nil || s.o.Only(path) {
 			mux.Handle(path, endpoint{s, path, r})
 		}
 	}
