@@ -156,7 +156,7 @@ func (c *call) answerHere(h handler) (answer, error) {
 	case unreached != nil:
 		return answer{}, fmt.Errorf("%w: %w", err, unreached)
 	}
-	c.seen.Code = codeIn(passed)
+	c.seen.Code, c.seen.Forwarded = codeIn(passed), true
 	return passed, nil
 }
 
@@ -180,7 +180,7 @@ func (*notHere) Is(target error) bool { return target == errElsewhere }
 // forward asks the home region; a sidecar asks its authority.
 func (s *server) forward(c *call) (answer, error) {
 	if s.upstream != nil {
-		return s.upstream.ask(c.Context(), c, "")
+		return s.askUpstream(c)
 	}
 	home, _, err := s.authority.Home(c.Context())
 	if errors.Is(err, access.ErrNotBootstrapped) && len(s.o.Forward) == 1 { // whoever else there is founds the cluster
@@ -196,6 +196,15 @@ func (s *server) forward(c *call) (answer, error) {
 		return answer{}, unreachable(fmt.Errorf("%.64q takes this region for the home", c.Header.Get(HeaderForwarded)))
 	}
 	return f.ask(c.Context(), c, s.authority.Region())
+}
+
+// askUpstream is forward on a sidecar.
+func (s *server) askUpstream(c *call) (answer, error) {
+	a, err := s.upstream.ask(c.Context(), c, "")
+	if s.passed != nil && c.Method != http.MethodGet && c.Method != http.MethodHead {
+		s.passed()
+	}
+	return a, err
 }
 
 // codeIn reads the code of an error answer, for the log.

@@ -40,6 +40,7 @@ type Observation struct {
 	Version    int    // the secret version behind the call; 0 where none is known
 	Superseded bool   // that version is superseded
 	Bytes      int64  // of the answer's body
+	Forwarded  bool   // another peer has answered
 	Err        error  // the cause of a 5xx
 }
 
@@ -49,6 +50,7 @@ type server struct {
 	authority *authority.Authority // the node, where it is one; nil on a sidecar
 	o         ServerOptions
 	upstream  *Forward // to the authority, on a sidecar
+	passed    func()   // see SidecarOptions.Passed
 }
 
 // NewServer returns the handler of the whole API of an authority.
@@ -65,7 +67,7 @@ func (s *server) handler(routes map[string]methods) http.Handler {
 	mux := http.NewServeMux()
 	for path, r := range routes {
 		if s.o.Only == nil || s.o.Only(path) {
-			mux.Handle(path, endpoint{s, path, r})
+			mux.Handle(path, endpoint{server: s, pattern: path, methods: r})
 		}
 	}
 	other := endpoint{server: s, pattern: "other"}

@@ -3,7 +3,6 @@ package serve
 import (
 	"crypto/rand"
 	"net/http"
-	"net/netip"
 
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
@@ -12,7 +11,7 @@ import (
 // does not exist.
 func (s *Server) withMetrics(api http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/metrics" || !s.c.MetricsOpen && !fromThisHost(r) {
+		if r.URL.Path != "/metrics" || !s.c.MetricsOpen && !httpapi.FromThisHost(r) {
 			api.ServeHTTP(w, r)
 			return
 		}
@@ -29,15 +28,4 @@ func (s *Server) withMetrics(api http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		s.metrics.WritePrometheus(w)
 	})
-}
-
-// fromThisHost reports whether a process of this host asks for itself. A proxy on this host says for whom it asks.
-func fromThisHost(r *http.Request) bool {
-	for _, forwarded := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"} {
-		if r.Header.Get(forwarded) != "" {
-			return false
-		}
-	}
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err != nil || ap.Addr().Unmap().IsLoopback() // a unix socket has no address
 }
