@@ -389,8 +389,11 @@ func (a *Authority) append(ctx context.Context, b Batch) error {
 // written lets what was changed be remembered again, and has the cluster read again where it was.
 func (a *Authority) written(changed map[string]bool, done func()) {
 	for subject := range changed {
-		if id.ID(subject).Kind() == id.Cluster {
+		switch id.ID(subject).Kind() {
+		case id.Cluster:
 			a.clusterWritten.Add(1)
+		case id.Peer:
+			a.keySet.changed.Add(1)
 		}
 	}
 	done()
