@@ -35,7 +35,7 @@ func entry(v int) verdict.Entry[int] {
 	return verdict.Entry[int]{Value: v, Subject: subject, Owner: owner}
 }
 
-// others returns a subject that shares no counter with those of the test.
+// other returns a subject that shares no counter with those of the test.
 func other(g *verdict.Generations) id.ID {
 	for {
 		name, before, peerBefore := id.New(id.Client, now), g.Of(subject), g.Of(owner)
@@ -290,7 +290,7 @@ func TestTokens_CountHitsAndMisses(t *testing.T) {
 // Ristretto does not bear a Close beside other calls; Tokens do. goleak sees whether the goroutines end.
 func TestTokens_CloseWhileInUse(t *testing.T) {
 	t.Parallel()
-	for range 20 {
+	for range 5 {
 		tokens, g := newTokens(t, verdict.Limits{Entries: 100})
 		var all sync.WaitGroup
 		begun := make(chan struct{}, 4)
@@ -298,7 +298,7 @@ func TestTokens_CloseWhileInUse(t *testing.T) {
 		for range 4 {
 			all.Go(func() {
 				for i := 0; ; i++ {
-					tokens.Set(g.Mark(), now.Add(time.Duration(i)*time.Minute), fmt.Sprint(i%50), entry(i))
+					tokens.Set(g.Mark(), now.Add(time.Duration(i)*time.Second), fmt.Sprint(i%50), entry(i))
 					tokens.Get(now, fmt.Sprint(i%50))
 					if i == 100 {
 						begun <- struct{}{}
