@@ -40,7 +40,7 @@ func (c Caller) Require(s credential.Scope) error {
 }
 
 // Check says whose token text is, if it is one for audience ("" for the issuer) and good at instant at. It returns
-// ErrToken, ErrNotBootstrapped or ErrUnavailable. The ErrToken is an ErrUnknown too where the token is well signed but its
+// ErrToken (ErrAudience for another audience), ErrNotBootstrapped or ErrUnavailable. The ErrToken is an ErrUnknown too where the token is well signed but its
 // credential or version is not in the view: a replica may only not have it yet, and unknown is not revoked.
 func (g *Gate) Check(ctx context.Context, at time.Time, text, audience string) (Caller, error) {
 	cluster, err := g.view.Cluster(ctx)
@@ -52,7 +52,7 @@ func (g *Gate) Check(ctx context.Context, at time.Time, text, audience string) (
 	}
 	caller, err := g.check(ctx, at, cluster, text)
 	if err == nil && !slices.Contains(caller.Claims.Audience, audience) {
-		return Caller{}, fmt.Errorf("%w: it is for another audience", ErrToken)
+		return Caller{}, ErrAudience
 	}
 	return caller, err
 }

@@ -28,6 +28,8 @@ var (
 	ErrRefused = credential.ErrRefused
 	// ErrToken says that a token is malformed, expired, dead, or not for this audience.
 	ErrToken = errors.New("invalid token")
+	// ErrAudience says that a token is good, and for another audience. It matches ErrToken.
+	ErrAudience = fmt.Errorf("%w: it is for another audience", ErrToken)
 	// ErrScope says that a scope is malformed or beyond what the client has.
 	ErrScope = errors.New("invalid scope")
 	// ErrRequest says that a request cannot be understood; the text names what is wrong.

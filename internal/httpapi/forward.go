@@ -150,6 +150,9 @@ func (c *call) answerHere(h handler) (answer, error) {
 		return a, err
 	}
 	passed, unreached := s.forward(c)
+	if unreached != nil && s.upstream != nil && c.seen.Route == tokenRoute {
+		return c.alone(h)
+	}
 	switch {
 	case unreached != nil && elsewhere:
 		return answer{}, fmt.Errorf("%w: %v", err, unreached) // what is not known is asked for again, whoever is out of reach
@@ -158,6 +161,23 @@ func (c *call) answerHere(h handler) (answer, error) {
 	}
 	c.seen.Code, c.seen.Forwarded = codeIn(passed), true
 	return passed, nil
+}
+
+// aloneKey marks the context of a request that the authority has been asked about in vain.
+type aloneKey struct{}
+
+// Alone reports whether the authority has been asked in vain, so that a sidecar does by itself what it can.
+func Alone(ctx context.Context) bool { return ctx.Value(aloneKey{}) != nil }
+
+// alone runs a handler again after the authority did not answer.
+func (c *call) alone(h handler) (answer, error) {
+	c.Body = io.NopCloser(bytes.NewReader(c.sent))
+	c.Request = c.WithContext(context.WithValue(c.Context(), aloneKey{}, true))
+	a, err := h(c)
+	if errors.Is(err, access.ErrBeyond) {
+		err = fmt.Errorf("%w: %w", err, ErrUnreachable)
+	}
+	return a, err
 }
 
 // unknownHere marks an error that only says that something has not arrived in this region, where that is not the home.

@@ -13,6 +13,9 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 )
 
+// tokenRoute is the token endpoint (RFC 6749 §3.2).
+const tokenRoute = "/v1/oauth/token"
+
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // oauth reads the form of an OAuth endpoint.

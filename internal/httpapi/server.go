@@ -92,7 +92,7 @@ func (s *server) routes() map[string]methods {
 		"/.well-known/oauth-authorization-server": {"GET": s.discovery},
 		"/.well-known/jwks.json":                  {"GET": s.jwks},
 
-		"/v1/oauth/token":      {"POST": oauth(s.token)},
+		tokenRoute:             {"POST": oauth(s.token)},
 		"/v1/oauth/introspect": {"POST": oauth(s.introspect)},
 
 		"/v1/bootstrap":                  {"POST": s.atHome(s.bootstrap)},

@@ -64,9 +64,10 @@ func instant(now func() time.Time) time.Time { return now().UTC().Truncate(time.
 func (s *Server) now() time.Time { return instant(s.c.Now) }
 
 func (s *Server) handler() http.Handler {
-	return s.withMetrics(httpapi.NewServer(s.authority, httpapi.ServerOptions{
+	api := httpapi.NewServer(s.authority, httpapi.ServerOptions{
 		Now: s.c.Now, Version: s.c.Version, TrustedProxies: s.c.TrustedProxies, Observe: s.observe,
-	}))
+	})
+	return httpapi.WithMetrics(api, s.metrics, s.c.MetricsOpen)
 }
 
 // Listen binds the address. From then on URL says where, and callers wait for Run.

@@ -1,22 +1,23 @@
-package serve
+package httpapi
 
 import (
 	"crypto/rand"
+	"io"
 	"net/http"
-
-	"github.com/keyturn/keyturn/internal/httpapi"
 )
 
-// withMetrics adds GET /metrics to the API, for this host alone unless the settings say otherwise: for all others the path
-// does not exist.
-func (s *Server) withMetrics(api http.Handler) http.Handler {
+// metricsWriter is a *metrics.Set.
+type metricsWriter interface{ WritePrometheus(w io.Writer) }
+
+// WithMetrics adds GET /metrics to an API, for this host alone unless it is open: for all others the path does not exist.
+func WithMetrics(api http.Handler, set metricsWriter, open bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/metrics" || !s.c.MetricsOpen && !httpapi.FromThisHost(r) {
+		if r.URL.Path != "/metrics" || !open && !FromThisHost(r) {
 			api.ServeHTTP(w, r)
 			return
 		}
 		h := w.Header()
-		h.Set(httpapi.HeaderRequestID, rand.Text())
+		h.Set(HeaderRequestID, rand.Text())
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			h.Set("Allow", "GET, HEAD")
 			h.Set("Content-Type", "application/json")
@@ -26,6 +27,6 @@ func (s *Server) withMetrics(api http.Handler) http.Handler {
 		}
 		h.Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		h.Set("Cache-Control", "no-store")
-		s.metrics.WritePrometheus(w)
+		set.WritePrometheus(w)
 	})
 }
