@@ -5,8 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
-	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -130,45 +128,4 @@ func BenchmarkPair(b *testing.B) {
 			}
 		})
 	}
-}
-
-// BenchmarkMemory reports what an entry takes, and what it is thought to take.
-func BenchmarkMemory(b *testing.B) {
-	const n = 20_000
-	for b.Loop() {
-		w := newWorld(b, verdict.Limits{Entries: n, Bytes: 1 << 30})
-		at := now
-		shared := w.create(credential.Standard, now.AddDate(1, 0, 0), credential.Admin)
-		text := w.issue(now, shared, 1, access.TokenRequest{})
-		tokens, err := verdict.NewTokens[access.Caller](w.generations, verdict.Limits{Entries: n, Bytes: 1 << 40})
-		if err != nil {
-			b.Fatal(err)
-		}
-		caller, err := w.plain.Check(context.Background(), at, text, "")
-		if err != nil {
-			b.Fatal(err)
-		}
-		before := heap()
-		for i := range n {
-			tokens.Set(w.generations.Mark(), at, fmt.Sprintf("%s%08d", text, i), verdict.Entry[access.Caller]{
-				Value: caller, Subject: shared, Deadline: at.Add(access.Lifetime),
-			})
-			if i%1000 == 0 {
-				tokens.Wait()
-			}
-		}
-		tokens.Wait()
-		b.ReportMetric(float64(heap()-before)/n, "B/entry")
-		_ = tokens.Stats()
-		tokens.Close()
-		w.Close()
-	}
-}
-
-func heap() uint64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"time"
 	"unique"
@@ -11,7 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 )
 
-// Decider is what a Gate stands in front of: an *access.Gate.
+// Decider is what a Gate stands in front of: an *access.Gate. The credentials and peers in its answers are taken for the
+// memory of its View, which holds them anyway: they are not counted as bytes of the caches, and the caches keep them alive.
 type Decider interface {
 	// Check is access.Gate.Check. Its answer may change only with time, or after a move of the credential, of the peer that
 	// issued the token, or of all. It holds from 30 s before the token's iat until its exp.
@@ -84,14 +86,15 @@ func (g *Gate) keep(m Mark, at time.Time, text string, j *judged) {
 	})
 }
 
-// share lets the claims that many tokens have in common use the same memory, and returns how much the rest takes, in bytes.
+// share lets the claims that many tokens have in common use the same memory, and returns how much the rest takes
+// in a judged, in bytes.
 func share(c *access.Caller) int {
 	const header = 16 // of a string in a slice
 	claims := &c.Claims
 	for _, s := range []*string{&claims.Issuer, &claims.Scope, &claims.ClusterID, &claims.PeerID} {
 		*s = unique.Make(*s).Value()
 	}
-	bytes := len(claims.ID) + header*(len(claims.Audience)+len(c.Scopes))
+	bytes := int(reflect.TypeFor[judged]().Size()) + len(claims.ID) + header*(len(claims.Audience)+len(c.Scopes))
 	claims.Audience = slices.Clone(claims.Audience)
 	for i, a := range claims.Audience {
 		claims.Audience[i] = unique.Make(a).Value()

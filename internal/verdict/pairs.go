@@ -11,10 +11,10 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 )
 
-// What Limits of Pairs are by default.
+// What Limits of Pairs are by default. A pair takes about 250 bytes.
 const (
 	pairEntries = 100_000
-	pairBytes   = 32 << 20
+	pairBytes   = 28 << 20
 )
 
 // pair is what a client showed. The hash is in an exported field so that no verb of fmt prints it.

@@ -69,13 +69,12 @@ type world struct {
 	fails       error
 	behind      bool
 
-	order    []id.ID // of credentials, as created
-	secrets  map[id.ID][]credential.Secret
-	keys     []issuing
-	signs    issuing // who issues next
-	asked    int     // how often the plain gate was asked through the caches
-	claimed  map[string]bool
-	assertAs *token.Signer
+	order   []id.ID // of credentials, as created
+	secrets map[id.ID][]credential.Secret
+	keys    []issuing
+	signs   issuing // who issues next
+	asked   int     // how often the plain gate was asked through the caches
+	claimed map[string]bool
 }
 
 // newWorld has one authority and no credential. The test has to Close it.
