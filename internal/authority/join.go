@@ -97,10 +97,11 @@ func provenKey(c *access.Cluster, r JoinRequest) (id.ID, error) {
 // joining is one host's join.
 type joining struct {
 	JoinRequest
-	a    *Authority
-	key  id.ID // the join key
-	self id.ID // who the host will be
-	done Joined
+	a     *Authority
+	key   id.ID // the join key
+	self  id.ID // who the host will be
+	tries int
+	done  Joined
 }
 
 // decide looks at the records of the join key first: they outlive every claim, and come back with an import.
@@ -130,7 +131,8 @@ func (j *joining) decide(ctx context.Context, d *draft) error {
 	if err := j.claim(ctx, d, c, k); err != nil {
 		return err
 	}
-	if err := j.a.room(ctx, d, l.MaxNodes); err != nil {
+	j.tries++
+	if err := j.a.room(ctx, d, l.MaxNodes, j.tries > 1); err != nil {
 		return err
 	}
 	j.draft(d, c, k)

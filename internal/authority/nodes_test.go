@@ -1,0 +1,241 @@
+package authority_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/license"
+)
+
+// try lets a new host join with a new key.
+func (w *world) try() (*host, string, error) {
+	h, k := newHost(w.t), w.joinKey(w.root, authority.JoinKeyRequest{})
+	done, err := w.join(h, k.Text)
+	h.peer = done.PeerID
+	return h, k.Text, err
+}
+
+func TestNodes_TheLicenseLimitsSidecars(t *testing.T) {
+	t.Parallel()
+	w, v := licensed(t) // three, and the authority is none of them
+	var in []*host
+	for range 3 {
+		h, _, err := w.try()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in = append(in, h)
+	}
+	for round := range 3 { // and in again each time that one goes
+		h, k, err := w.try()
+		if !errors.Is(err, authority.ErrLicenseLimit) {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		w.remove(in[round].peer)
+		w.remove(in[round].peer) // counts once
+		if _, err := w.join(h, k); err != nil {
+			t.Fatalf("round %d, with room: %v", round, err)
+		}
+	}
+	h, k, err := w.try()
+	if !errors.Is(err, authority.ErrLicenseLimit) {
+		t.Fatal(err)
+	}
+	if _, err := w.a.ApplyLicense(ctx, w.origin(w.root), v.license(w.at, func(l *license.License) { l.MaxNodes = 4 })); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.join(h, k); err != nil {
+		t.Errorf("with a larger license: %v", err)
+	}
+	if _, _, err := w.try(); !errors.Is(err, authority.ErrLicenseLimit) {
+		t.Error(err)
+	}
+}
+
+func TestNodes_AnExpiredLicenseStopsGrowth(t *testing.T) {
+	t.Parallel()
+	w, v := licensed(t)
+	h, _, err := w.try()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.later(365 * day)
+	w.root = w.caller(w.founded.Credential.ClientID(1), w.founded.Secret)
+	late, k, err := w.try()
+	if !errors.Is(err, authority.ErrLicenseExpired) {
+		t.Errorf("at its end: %v", err)
+	}
+	w.remove(h.peer)
+	if _, err := w.a.ApplyLicense(ctx, w.origin(w.root), v.license(w.at)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.join(late, k); err != nil {
+		t.Errorf("renewed: %v", err)
+	}
+}
+
+func TestNodes_ManyAtOnce(t *testing.T) {
+	t.Parallel()
+	w, _ := licensed(t)
+	second, err := authority.Open(ctx, w.file, w.custody, w.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	in := 0
+	for i := range 10 {
+		h, k := newHost(t), w.joinKey(w.root, authority.JoinKeyRequest{})
+		a := []*authority.Authority{w.a, second}[i%2]
+		all.Go(func() {
+			_, err := a.Join(ctx, authority.Origin{At: w.at}, h.request(k.Text))
+			if err != nil && !errors.Is(err, authority.ErrLicenseLimit) {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				in++
+			}
+		})
+	}
+	all.Wait()
+	if in != 3 {
+		t.Errorf("%d are in", in)
+	}
+}
+
+// A region counts what it has written itself. Who was removed elsewhere makes room all the same.
+func TestNodes_RemovedElsewhereMakesRoom(t *testing.T) {
+	t.Parallel()
+	w, _ := licensed(t)
+	w.store = &perRegion{Store: w.file, own: "local"}
+	w.over(w.store)
+	a := w.elsewhere(t)
+	for range 9 {
+		h, _, err := w.try()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.RemovePeer(ctx, w.root, w.origin(w.root), h.peer); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A counter that says anything at all keeps nobody out, and lets nobody in.
+func TestNodes_ACounterThatDrifted(t *testing.T) {
+	t.Parallel()
+	for _, drift := range []int{1000, -1000} {
+		w, _ := licensed(t)
+		s := &drifting{Store: w.file}
+		w.over(s)
+		for n := range 3 {
+			s.by = drift
+			if _, _, err := w.try(); err != nil {
+				t.Errorf("%d, with %d in: %v", drift, n, err)
+			}
+		}
+		s.by = drift
+		if _, _, err := w.try(); !errors.Is(err, authority.ErrLicenseLimit) {
+			t.Errorf("%d: %v", drift, err)
+		}
+	}
+}
+
+// perRegion is a store in which other regions' counters are others.
+type perRegion struct {
+	authority.Store
+	own string
+}
+
+func (s *perRegion) Append(ctx context.Context, b authority.Batch) error {
+	if b.Region != s.own {
+		b.Limits = nil
+	}
+	return s.Store.Append(ctx, b)
+}
+
+// drifting moves the counter before the next batch that limits something.
+type drifting struct {
+	authority.Store
+	by int
+}
+
+func (s *drifting) Append(ctx context.Context, b authority.Batch) error {
+	if s.by != 0 && len(b.Limits) > 0 {
+		b.Limits = append([]authority.Limit{{Name: b.Limits[0].Name, Delta: s.by, Max: math.MaxInt32}}, b.Limits...)
+		if err := s.Store.Append(ctx, b); !errors.Is(err, authority.ErrConflict) {
+			return err
+		}
+		s.by = 0
+		return authority.ErrConflict
+	}
+	return s.Store.Append(ctx, b)
+}
+
+// recording is a store that writes down limits and claims.
+type recording struct {
+	authority.Store
+	limits []authority.Limit
+	claims []authority.Claim
+}
+
+func (s *recording) Append(ctx context.Context, b authority.Batch) error {
+	s.limits, s.claims = append(s.limits, b.Limits...), append(s.claims, b.Claims...)
+	return s.Store.Append(ctx, b)
+}
+
+func TestImport_RestoresPeers(t *testing.T) {
+	t.Parallel()
+	w, _ := licensed(t)
+	in, gone := w.joined("billing.read"), w.joined()
+	w.joined()
+	w.remove(gone.peer)
+	k, unused := w.joinKey(w.root, authority.JoinKeyRequest{}), w.joinKey(w.root, authority.JoinKeyRequest{})
+	h := newHost(t)
+	first, err := w.join(h, k.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.peer(in.peer)
+	s := &recording{Store: newStore(t)}
+	if _, err := authority.Import(ctx, s, w.custody.LedgerKey(), reader(w.export())); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]authority.Limit{{Name: "nodes", Delta: 3, Max: 3}}, s.limits); diff != "" || len(s.claims) != 8 {
+		t.Errorf("%d claims, limits: %s", len(s.claims), diff)
+	}
+	w.over(s)
+	if diff := cmp.Diff(before, w.peer(in.peer)); diff != "" {
+		t.Error(diff)
+	}
+	if got := w.statuses(true); len(got) != 5 || got[k.ID] != "used" || got[unused.ID] != "active" {
+		t.Errorf("join keys: %v", got)
+	}
+	if again, err := w.join(h, k.Text); err != nil || again.PeerID != first.PeerID {
+		t.Errorf("the host that has joined: %v, %v", again, err)
+	}
+	if _, err := w.join(newHost(t), k.Text); !errors.Is(err, authority.ErrJoinKey) {
+		t.Errorf("a used key: %v", err)
+	}
+	if _, err := w.join(newHost(t), unused.Text); !errors.Is(err, authority.ErrLicenseLimit) {
+		t.Errorf("one too many: %v", err)
+	}
+	w.remove(in.peer)
+	if _, err := w.join(gone, unused.Text); !errors.Is(err, authority.ErrInput) {
+		t.Errorf("with the keys of a removed peer: %v", err)
+	}
+	if _, err := w.join(newHost(t), unused.Text); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+	if list, err := w.a.Peers(ctx, w.root, w.at); err != nil || len(list) != 6 {
+		t.Errorf("%d peers, %v", len(list), err)
+	}
+}
