@@ -176,3 +176,29 @@ func TestTokens_ManySubjects(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// A move is more than one step, and so is a stamp. However they meet, no stamp of the state before outlives the move.
+func TestGenerations_NoStampOutlivesItsMove(t *testing.T) {
+	t.Parallel()
+	g := verdict.NewGenerations()
+	stamp := func(m verdict.Mark) {
+		stands, ok := g.Rests(m, subject, owner, func() {})
+		t.Cleanup(func() {
+			if ok && stands() {
+				t.Error("a stamp in the middle of a move stands after it")
+			}
+		})
+	}
+	before := g.Mark()
+	g.MoveAround(subject, func() {
+		stamp(before)
+		stamp(g.Mark()) // harmless: the change is visible before the move begins
+	})
+	for name, move := range moves(g) {
+		m := g.Mark()
+		stands, ok := g.Rests(m, subject, owner, move)
+		if ok && stands() {
+			t.Errorf("%s in the middle of a stamp does not end it", name)
+		}
+	}
+}
