@@ -48,7 +48,9 @@ func (a *admission) admit(ctx context.Context) error {
 	a.waiting, a.taken = map[string][]item{}, map[string]*batch{}
 	misfit := a.sort()
 	a.attachHashes()
-	a.found()
+	if known, err := a.found(); !known { // the record that founds the cluster is still to come, or does not fit
+		return errors.Join(misfit, err)
+	}
 	a.check()
 	for moved := true; moved; { // a ledger key that one region vouches for may have signed the records of another
 		moved = false
@@ -105,23 +107,30 @@ func (a *admission) attachHashes() {
 	}
 }
 
-// found learns which cluster it is before anything else of it is believed. Should the anchor have founded two, it is the older.
-func (a *admission) found() {
+// found learns which cluster it is before anything else is believed, and reports whether that is known. Should the anchor have
+// founded two, it is the older.
+func (a *admission) found() (known bool, misfit error) {
 	if a.book.verifier.Cluster() != "" {
-		return
+		return true, nil
 	}
 	var oldest *ledger.Record
 	for _, items := range a.waiting {
 		for _, it := range items {
-			if _, founds := it.record.Decoded().(*ledger.ClusterBody); founds && a.book.verifier.Check(it.signed, it.record) == nil &&
-				(oldest == nil || it.record.Cluster < oldest.Cluster) {
+			if _, founds := it.record.Decoded().(*ledger.ClusterBody); !founds {
+				continue
+			}
+			if err := a.book.verifier.Check(it.signed, it.record); err != nil {
+				misfit = errors.Join(misfit, a.refuse(it.record.Region, it.record.Seq, err))
+			} else if oldest == nil || it.record.Cluster < oldest.Cluster {
 				oldest = it.record
 			}
 		}
 	}
-	if oldest != nil {
-		a.book.verifier.Learn(oldest)
+	if oldest == nil {
+		return false, misfit
 	}
+	a.book.verifier.Learn(oldest)
+	return true, nil
 }
 
 // check checks signatures on all processors: it is most of the work. What the copy has already is left out.

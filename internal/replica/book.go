@@ -45,8 +45,9 @@ type book struct {
 
 // keySet is a key set and of what it was made.
 type keySet struct {
-	set   jwk.Set
-	moved uint64
+	sidecars []*peer.Peer // whose keys are in it
+	set      jwk.Set
+	moved    uint64
 }
 
 // proven is a proof of freshness that has been checked.
@@ -56,7 +57,8 @@ type proven struct {
 }
 
 // openBook reads what a copy has to know at once: how far it is, the cluster, and the newest proof.
-func openBook(ctx context.Context, store authority.Store, anchor jwk.Key) (*book, error) {
+func openBook(ctx context.Context, kept authority.Store, anchor jwk.Key) (*book, error) {
+	store := newPacked(kept)
 	b := &book{
 		store: store, reader: authority.NewReader(store, ledger.Read, true), verifier: ledger.NewVerifier(anchor),
 		chains: map[string]ledger.Chain{},
@@ -175,34 +177,35 @@ func (b *book) cursors() authority.Cursor {
 }
 
 // keySet makes the key set, or returns the one that was made since the last change.
-func (b *book) keySet(ctx context.Context, at time.Time) (jwk.Set, error) {
+func (b *book) keySet(ctx context.Context, at time.Time) (*keySet, error) {
 	moved := b.moved.Load() // before anything is read: a later change counts again
 	if k := b.keys.Load(); k != nil && k.moved == moved {
-		return k.set, nil
+		return k, nil
 	}
 	c, err := b.getCluster()
 	if err != nil {
-		return jwk.Set{}, err
+		return nil, err
 	}
-	set := c.JWKS()
+	made := &keySet{set: c.JWKS(), moved: moved}
 	for after := ""; ; {
 		names, err := b.store.Page(ctx, listPeers, after, 100)
 		if err != nil {
-			return jwk.Set{}, fmt.Errorf("%w: page through the peers: %w", access.ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: page through the peers: %w", access.ErrUnavailable, err)
 		}
 		for _, name := range names {
 			p, err := b.reader.Peer(ctx, at, id.ID(name))
 			if err != nil {
-				return jwk.Set{}, err
+				return nil, err
 			}
 			if p.Status() == peer.Active && !p.TokenKey.IsZero() {
-				set.Keys = append(set.Keys, p.TokenKey)
+				made.set.Keys = append(made.set.Keys, p.TokenKey)
+				made.sidecars = append(made.sidecars, p)
 			}
 			after = name
 		}
 		if len(names) == 0 {
-			b.keys.Store(&keySet{set, moved})
-			return set, nil
+			b.keys.Store(made)
+			return made, nil
 		}
 	}
 }

@@ -120,7 +120,22 @@ func (r *Replica) Peer(ctx context.Context, at time.Time, subject id.ID) (*peer.
 func (r *Replica) KeySet(ctx context.Context, at time.Time) (jwk.Set, error) {
 	b, done := r.reading()
 	defer done()
-	return b.keySet(ctx, at)
+	k, err := b.keySet(ctx, at)
+	if err != nil {
+		return jwk.Set{}, err
+	}
+	return k.set, nil
+}
+
+// Sidecars are the active peers that sign tokens. It returns access.ErrUnavailable.
+func (r *Replica) Sidecars(ctx context.Context, at time.Time) ([]*peer.Peer, error) {
+	b, done := r.reading()
+	defer done()
+	k, err := b.keySet(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	return k.sidecars, nil
 }
 
 // Fresh is the instant of the newest proof of freshness whose heads every cursor has reached; zero: none yet. Everything that
