@@ -76,7 +76,9 @@ func TestJoin_ALostAnswerBurnsNoKey(t *testing.T) {
 	other := newHost(t)
 	half := *h // the same identity with another token key
 	half.signer = other.signer
-	for name, stranger := range map[string]*host{"another host": other, "another token key": &half} {
+	twin := *other // another identity with the same token key
+	twin.signer = h.signer
+	for name, stranger := range map[string]*host{"another host": other, "another token key": &half, "another identity": &twin} {
 		if _, err := w.join(stranger, k.Text); !errors.Is(err, authority.ErrJoinKey) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"math"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -111,6 +114,50 @@ func TestNodes_ManyAtOnce(t *testing.T) {
 	}
 }
 
+// Hosts that wait for the same commit are decided on one after the other: no batch runs into a limit or a claim of its own.
+func TestNodes_ManyInOneBatch(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		keys, in int
+		refused  error
+	}{"of the license": {6, 3, authority.ErrLicenseLimit}, "of one join key": {1, 1, authority.ErrJoinKey}} {
+		w, _ := licensed(t)
+		keys := make([]string, c.keys)
+		for i := range keys {
+			keys[i] = w.joinKey(w.root, authority.JoinKeyRequest{}).Text
+		}
+		s := &slow{Store: w.file, arrived: make(chan int, 100), release: make(chan struct{}, 100)}
+		w.over(s)
+		var all sync.WaitGroup
+		all.Go(func() { w.create(w.root, nil) })
+		<-s.arrived
+		var in atomic.Int32
+		for i := range 6 {
+			h := newHost(t)
+			all.Go(func() {
+				switch _, err := w.join(h, keys[i%len(keys)]); {
+				case err == nil:
+					in.Add(1)
+				case !errors.Is(err, c.refused):
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+		}
+		for late := time.Now().Add(time.Minute); authority.Waiting(w.a) < 6; runtime.Gosched() {
+			if time.Now().After(late) {
+				t.Fatalf("%d of 6 are waiting", authority.Waiting(w.a))
+			}
+		}
+		for range 100 {
+			s.release <- struct{}{}
+		}
+		all.Wait()
+		if n := in.Load(); int(n) != c.in || int(s.commits.Load()) != 1+c.in {
+			t.Errorf("%s: %d are in after %d commits", name, n, s.commits.Load())
+		}
+	}
+}
+
 // A region counts what it has written itself. Who was removed elsewhere makes room all the same.
 func TestNodes_RemovedElsewhereMakesRoom(t *testing.T) {
 	t.Parallel()
@@ -134,15 +181,12 @@ func TestNodes_ACounterThatDrifted(t *testing.T) {
 	t.Parallel()
 	for _, drift := range []int{1000, -1000} {
 		w, _ := licensed(t)
-		s := &drifting{Store: w.file}
-		w.over(s)
+		w.over(&drifting{Store: w.file, by: drift})
 		for n := range 3 {
-			s.by = drift
 			if _, _, err := w.try(); err != nil {
 				t.Errorf("%d, with %d in: %v", drift, n, err)
 			}
 		}
-		s.by = drift
 		if _, _, err := w.try(); !errors.Is(err, authority.ErrLicenseLimit) {
 			t.Errorf("%d: %v", drift, err)
 		}
@@ -162,20 +206,15 @@ func (s *perRegion) Append(ctx context.Context, b authority.Batch) error {
 	return s.Store.Append(ctx, b)
 }
 
-// drifting moves the counter before the next batch that limits something.
+// drifting moves the counter with each batch that has nothing to do with it.
 type drifting struct {
 	authority.Store
 	by int
 }
 
 func (s *drifting) Append(ctx context.Context, b authority.Batch) error {
-	if s.by != 0 && len(b.Limits) > 0 {
-		b.Limits = append([]authority.Limit{{Name: b.Limits[0].Name, Delta: s.by, Max: math.MaxInt32}}, b.Limits...)
-		if err := s.Store.Append(ctx, b); !errors.Is(err, authority.ErrConflict) {
-			return err
-		}
-		s.by = 0
-		return authority.ErrConflict
+	if len(b.Limits) == 0 {
+		b.Limits = []authority.Limit{{Name: "nodes", Delta: s.by, Max: math.MaxInt32}}
 	}
 	return s.Store.Append(ctx, b)
 }

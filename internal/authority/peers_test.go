@@ -353,6 +353,42 @@ func TestKeySet_IsRememberedForAMinute(t *testing.T) {
 	}
 }
 
+// listless is a store whose lists cannot be read, once it is down.
+type listless struct {
+	authority.Store
+	down bool
+}
+
+func (s *listless) Page(c ctxT, list, after string, limit int) ([]string, error) {
+	if s.down {
+		return nil, errors.New("down")
+	}
+	return s.Store.Page(c, list, after, limit)
+}
+
+func TestKeySet_WhatWasReadStands(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	s := &listless{Store: w.file}
+	w.over(s)
+	s.down = true
+	if _, err := w.a.KeySet(ctx, w.at); !errors.Is(err, access.ErrUnavailable) {
+		t.Errorf("nothing was read yet: %v", err)
+	}
+	s.down = false
+	h := w.joined()
+	want := w.keyIDs()
+	s.down = true
+	w.later(time.Hour)
+	if diff := cmp.Diff(want, w.keyIDs()); diff != "" {
+		t.Errorf("an hour later: %s", diff)
+	}
+	w.remove(h.peer)
+	if _, err := w.a.KeySet(ctx, w.at); !errors.Is(err, access.ErrUnavailable) {
+		t.Errorf("a peer has gone meanwhile: %v", err)
+	}
+}
+
 // Each region's authority is a peer from its first key on.
 func TestPeers_AnotherRegionsAuthority(t *testing.T) {
 	t.Parallel()

@@ -105,6 +105,16 @@ func (s *server) routes() map[string]methods {
 		"/v1/credentials/{client_id}":        {"GET": s.bearer(read, s.get), "DELETE": s.bearer(write, s.revoke)},
 		"/v1/credentials/{client_id}/rotate": {"POST": s.atHome(s.once(write, s.rotate))},
 
+		"/v1/join-keys":               {"GET": s.bearer(credential.PeersRead, s.listJoinKeys), "POST": s.atHome(s.bearer(credential.PeersWrite, s.createJoinKey))},
+		"/v1/join-keys/{join_key_id}": {"DELETE": s.bearer(credential.PeersWrite, s.revokeJoinKey)},
+		"/v1/peers":                   {"GET": s.bearer(credential.PeersRead, s.listPeers)},
+		"/v1/peers/join":              {"POST": s.atHome(s.join)},
+		"/v1/peers/{peer_id}": {
+			"GET":    s.bearer(credential.PeersRead, s.getPeer),
+			"PATCH":  s.atHome(s.bearer(credential.PeersWrite, s.changePeer)),
+			"DELETE": s.bearer(credential.PeersWrite, s.removePeer),
+		},
+
 		"/v1/audit":       {"GET": s.bearer(read, s.audit)},
 		"/v1/export":      {"GET": s.bearer(credential.Admin, s.export)},
 		"/v1/license":     {"PUT": s.atHome(s.bearer(credential.Admin, s.license))},
