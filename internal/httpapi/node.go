@@ -24,6 +24,10 @@ type Node interface {
 
 	// KeySet is every key that signs tokens of the cluster (RFC 7517 §5).
 	KeySet(ctx context.Context, at time.Time) (jwk.Set, error)
+	// LedgerAfter is a page of the ledgers for a caller with ledger.read; see authority.Authority.
+	LedgerAfter(ctx context.Context, caller access.Caller, at time.Time, after authority.Cursor, limit int) (authority.LedgerPage, error)
+	// Changed returns a channel that is closed when there is more in the ledgers.
+	Changed() <-chan struct{}
 	// Ready says what is not usable, by name; empty when all is well.
 	Ready(ctx context.Context, at time.Time) map[string]string
 	// Region is the region of the node's authority.

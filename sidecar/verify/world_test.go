@@ -95,8 +95,10 @@ type world struct {
 	changed     chan struct{} // closed by the next change
 	graves      []grave       // in order
 	fails       error
-	reads       int // of the feed
-	forgets     bool
+	reads       int  // of the feed
+	forgets     bool // it knows no cursor
+	hasty       bool // it never waits
+	silent      bool // a change ends no waiting
 }
 
 // grave is what died with a change.
@@ -138,8 +140,17 @@ func (w *world) change(do func()) {
 	defer w.mu.Unlock()
 	w.changes++
 	do()
-	close(w.changed)
-	w.changed = make(chan struct{})
+	if !w.silent {
+		close(w.changed)
+		w.changed = make(chan struct{})
+	}
+}
+
+// quiet does changes that no waiting reading hears of.
+func (w *world) quiet(do func()) {
+	w.set(func() { w.silent = true })
+	do()
+	w.set(func() { w.silent = false })
 }
 
 // publish adds a token key of the authority, which signs from now on.
@@ -270,7 +281,7 @@ func (w *world) Feed(ctx context.Context, _ time.Time, after string, wait time.D
 		}
 		from = n
 	}
-	if after != "" && from == w.changes && wait > 0 {
+	if after != "" && from == w.changes && wait > 0 && !w.hasty {
 		w.await(ctx, wait)
 	}
 	return w.feed(from), nil
