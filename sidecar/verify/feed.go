@@ -32,9 +32,9 @@ func (f *feed) read(ctx context.Context, after string, wait time.Duration) (http
 	body, err := f.get(ctx, f.base+"/v1/sidecar/feed?"+query.Encode(), wait, maxFeed)
 	var r refusal
 	switch {
-	case errors.As(err, &r) && r.status == http.StatusBadRequest:
+	case errors.As(err, &r) && r.status == http.StatusBadRequest && after != "":
 		return httpapi.Feed{}, fmt.Errorf("%w: %w", errCursor, err)
-	case errors.As(err, &r) && r.status == http.StatusNotFound:
+	case errors.As(err, &r) && (r.status == http.StatusNotFound || r.status == http.StatusBadRequest):
 		return httpapi.Feed{}, fmt.Errorf("%w: %w: there is no feed for this host", errWrong, err)
 	case err != nil:
 		return httpapi.Feed{}, fmt.Errorf("read the feed: %w", err)
