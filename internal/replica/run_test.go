@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
+	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/replica"
 )
 
@@ -27,6 +28,7 @@ type waiter struct {
 	poll   time.Duration // like the functions: it never waits, and says so
 	slow   time.Duration // how long an answer takes
 	region string
+	hasty  bool // it never waits, and does not say so
 }
 
 func newWaiter(s *scribe) *waiter { return &waiter{scribe: s, news: make(chan struct{})} }
@@ -56,7 +58,7 @@ func (w *waiter) Ledger(ctx context.Context, after authority.Cursor, limit int, 
 	late := time.After(wait)
 	for {
 		w.mu.Lock()
-		news, down, poll := w.news, w.down, w.poll
+		news, down, poll, hasty := w.news, w.down, w.poll, w.hasty
 		w.scribe.at = time.Now().UTC().Truncate(time.Second)
 		p := w.page(after, limit)
 		p.PollAfter, p.Region = poll, w.region
@@ -64,7 +66,7 @@ func (w *waiter) Ledger(ctx context.Context, after authority.Cursor, limit int, 
 		if down {
 			return authority.LedgerPage{}, errDown
 		}
-		if len(p.Records) > 0 || wait == 0 || poll > 0 {
+		if len(p.Records) > 0 || wait == 0 || poll > 0 || hasty {
 			return p, nil
 		}
 		select {
@@ -200,7 +202,7 @@ func TestRun_PollsAsTold(t *testing.T) {
 func TestRun_DoesNotSpin(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, w *waiter, h *host) {
-		w.set(func() { w.poll = time.Nanosecond })
+		w.set(func() { w.hasty = true })
 		time.Sleep(time.Second)
 		before, _ := w.requests()
 		time.Sleep(10 * time.Second)
@@ -292,7 +294,7 @@ func TestRun_RollbackBreaksTheCopy(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, w *waiter, h *host) {
 		w.set(func() { w.region = "local" })
-		lost := w.newID("cli")
+		var lost id.ID
 		w.set(func() { lost = w.create("local") })
 		synctest.Wait()
 		h.at = time.Now()
@@ -318,7 +320,6 @@ func TestRun_RollbackBreaksTheCopy(t *testing.T) {
 func TestResync_AcceptsTheOtherLedger(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, w *waiter, h *host) {
-		var everything bool
 		lost := w.create("local")
 		w.set(func() { w.region = "local" })
 		synctest.Wait()
@@ -329,7 +330,6 @@ func TestResync_AcceptsTheOtherLedger(t *testing.T) {
 		if err := h.r.Resync(t.Context()); err != nil {
 			t.Fatalf("resync: %v", err)
 		}
-		_ = everything
 		h.at = time.Now()
 		h.credential(kept)
 		if _, err := h.r.Credential(ctx, h.at, lost); err == nil {
@@ -338,7 +338,7 @@ func TestResync_AcceptsTheOtherLedger(t *testing.T) {
 		if h.r.Broken() != nil || len(h.told(replica.Resynced)) != 1 {
 			t.Errorf("broken %v, told %v", h.r.Broken(), h.events)
 		}
-		news := w.newID("cli")
+		var news id.ID
 		w.set(func() { news = w.create("local") })
 		synctest.Wait()
 		h.credential(news) // it follows the new ledger at once
