@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/disk"
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
 
@@ -38,7 +40,7 @@ func (c *Cluster) SidecarDir(n int) string { return filepath.Join(c.dir, fmt.Spr
 func (c *Cluster) startSidecar(ctx context.Context, n int) (*sidecar, error) {
 	dir := c.SidecarDir(n)
 	config := agent.Config{
-		Authority: c.URL(), DataDir: dir, Listen: "127.0.0.1:0", Name: filepath.Base(dir), SignAtOnce: true,
+		Authority: c.URL(), DataDir: dir, Listen: c.listenOf(n), Name: filepath.Base(dir), SignAtOnce: true,
 		Version: c.o.Version, Log: c.o.Log, Now: c.o.Now,
 	}
 	if !agent.Joined(dir) {
@@ -51,17 +53,49 @@ func (c *Cluster) startSidecar(ctx context.Context, n int) (*sidecar, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	a, err := agent.Open(ctx, config)
+	a, err := listening(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.Listen(ctx); err != nil {
+	if err := disk.Write(filepath.Join(dir, listenFile), []byte(strings.TrimPrefix(a.URL(), "http://"))); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &sidecar{agent: a, stop: stop, ended: make(chan error, 1)}
 	go func() { s.ended <- a.Run(running) }()
 	return s, c.awaitReady(ctx, s)
+}
+
+// listening opens a sidecar and binds its address: the one of before, or any other where somebody else has that now.
+func listening(ctx context.Context, config agent.Config) (*agent.Agent, error) {
+	a, err := agent.Open(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	err = a.Listen(ctx)
+	if err == nil {
+		return a, nil
+	}
+	err = errors.Join(err, a.Close())
+	if config.Listen == anyPort {
+		return nil, err
+	}
+	config.Listen = anyPort
+	return listening(ctx, config)
+}
+
+// listenFile says where a sidecar listened before.
+const (
+	listenFile = "listen"
+	anyPort    = "127.0.0.1:0"
+)
+
+func (c *Cluster) listenOf(n int) string {
+	text, err := disk.ReadPrivate(filepath.Join(c.SidecarDir(n), listenFile))
+	if err != nil {
+		return anyPort
+	}
+	return string(text)
 }
 
 // end stops the sidecar and waits until it has let go of its file. Ending it again does nothing.
