@@ -34,8 +34,8 @@ func (f *feed) read(ctx context.Context, after string, wait time.Duration) (http
 	switch {
 	case errors.As(err, &r) && r.status == http.StatusBadRequest && after != "":
 		return httpapi.Feed{}, fmt.Errorf("%w: %w", errCursor, err)
-	case errors.As(err, &r) && (r.status == http.StatusNotFound || r.status == http.StatusBadRequest):
-		return httpapi.Feed{}, fmt.Errorf("%w: %w: there is no feed for this host", errWrong, err)
+	case errors.As(err, &r) && r.wrong():
+		return httpapi.Feed{}, fmt.Errorf("%w: there is no feed for this host", err)
 	case err != nil:
 		return httpapi.Feed{}, fmt.Errorf("read the feed: %w", err)
 	}

@@ -111,7 +111,7 @@ func (h *history) compare(t *rapid.T) {
 func TestVerifier_AgreesWithTheGate(t *testing.T) {
 	t.Parallel()
 	var hits, histories uint64
-	rounds := 3 // of 100
+	rounds := 2 // of 100
 	if testing.Short() || raced {
 		rounds = 1
 	}

@@ -90,6 +90,12 @@ func (r refusal) Error() string {
 	return fmt.Sprintf("the source answers %d %s", r.status, http.StatusText(r.status))
 }
 
+// wrong reports whether asking again would get the same answer.
+func (r refusal) wrong() bool { return r.status < 500 && r.status != http.StatusTooManyRequests }
+
+// Is makes r an errWrong where it is wrong.
+func (r refusal) Is(target error) bool { return target == errWrong && r.wrong() }
+
 // get returns the body of a 200 that has at most limit bytes, or a refusal.
 func (g getter) get(ctx context.Context, url string, wait time.Duration, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+patienceOfOne)

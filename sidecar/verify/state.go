@@ -1,11 +1,13 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"time"
+	"unique"
 
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/httpapi"
@@ -31,8 +33,25 @@ type state struct {
 	known       bool          // there was a proof of freshness
 	age         time.Duration // of that, at asOf
 	asOf        time.Time
-	read, write time.Duration // bounds on the age
+	read, write bound
 }
+
+// bound is until when what is known is fresh enough, by both clocks of a host: see ageAt.
+type bound struct {
+	most  time.Duration // what the age may be
+	until time.Time
+	wall  int64 // until, in nanoseconds since 1970
+}
+
+func (s *state) bound(most time.Duration) bound {
+	if !s.known || s.age > most {
+		return bound{most: most, wall: math.MinInt64} // over, also where the clock was set back
+	}
+	until := s.asOf.Add(most - s.age)
+	return bound{most, until, until.UnixNano()}
+}
+
+func (b *bound) passed(at time.Time) bool { return at.After(b.until) || at.UnixNano() > b.wall }
 
 // owner is a peer whose key signs tokens.
 type owner struct {
@@ -60,21 +79,15 @@ func newState(f httpapi.Feed, before *state, asOf time.Time, o Options) (*state,
 		return nil, fmt.Errorf("the source is of the issuer %.200q, not of %.200q", f.Issuer, o.Issuer)
 	}
 	s := &state{
-		alone: o.KeysOnly, cluster: f.ClusterID, issuer: f.Issuer, audience: f.Issuer, cursor: f.Cursor, asOf: asOf,
-		denied: denied(f.Denied), read: seconds(f.Bounds.Read), write: seconds(f.Bounds.Write),
+		alone: o.KeysOnly, cluster: f.ClusterID, issuer: f.Issuer, cursor: f.Cursor, asOf: asOf,
+		denied: denied(f.Denied),
 	}
-	if o.Audience != "" {
-		s.audience = o.Audience
-	}
-	if o.OfflineRead != 0 {
-		s.read = o.OfflineRead
-	}
-	if o.OfflineWrite != 0 {
-		s.write = o.OfflineWrite
-	}
+	s.audience = unique.Make(cmp.Or(o.Audience, f.Issuer)).Value() // the same memory as in claims: quickly compared
 	if f.Age != nil {
 		s.known, s.age = true, seconds(*f.Age)
 	}
+	s.read = s.bound(cmp.Or(o.OfflineRead, seconds(f.Bounds.Read)))
+	s.write = s.bound(cmp.Or(o.OfflineWrite, seconds(f.Bounds.Write)))
 	if err := s.own(f.Peers); err != nil {
 		return nil, err
 	}
