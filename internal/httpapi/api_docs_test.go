@@ -72,6 +72,7 @@ type reader struct {
 	*fixture
 	vars  map[string]string
 	files map[string]string
+	host  *e2e.Host // the one that joins
 }
 
 // words splits a command as a shell would: single quotes, double quotes with variables and \", and spaces.
@@ -178,7 +179,8 @@ func (r *reader) learn(a e2e.Answer) {
 		return
 	case a.Text("join_key") != "":
 		r.vars["JOIN_KEY_ID"] = a.Text("join_key_id")
-		body, err := json.Marshal(e2e.NewHost(r.T).Join(r.T, a.Text("join_key")))
+		r.host = e2e.NewHost(r.T)
+		body, err := json.Marshal(r.host.Join(r.T, a.Text("join_key")))
 		if err != nil {
 			r.T.Fatal(err)
 		}
@@ -186,6 +188,9 @@ func (r *reader) learn(a e2e.Answer) {
 		r.clock.Advance(time.Second) // so that the host is younger than the authority
 	case a.Text("peer_id") != "":
 		r.vars["PEER_ID"] = a.Text("peer_id")
+		if a.Text("cluster_id") != "" {
+			r.vars["PEER_TOKEN"] = r.peerToken(r.host, a.Text("peer_id"))
+		}
 	}
 }
 
