@@ -56,8 +56,8 @@ func (a *Authority) Join(ctx context.Context, o Origin, r JoinRequest) (Joined, 
 	o.Actor = key.String() // who let it in
 	j := joining{a: a, JoinRequest: r, key: key, self: id.New(id.Peer, o.At)}
 	err = a.commit(ctx, o, change{
-		touches: []string{key.String(), nodes, keyClaim(r.PublicKey), keyClaim(r.TokenKey)},
-		relies:  []string{c.ID.String()},
+		// The cluster is among them so that its license is read again: another writer may have renewed it just now.
+		touches: []string{c.ID.String(), key.String(), nodes, keyClaim(r.PublicKey), keyClaim(r.TokenKey)},
 		decide:  j.decide,
 	})
 	if err != nil {

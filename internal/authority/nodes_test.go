@@ -13,7 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/ledger"
 	"github.com/keyturn/keyturn/internal/license"
+	"github.com/keyturn/keyturn/internal/peer"
 )
 
 // try lets a new host join with a new key.
@@ -58,6 +61,25 @@ func TestNodes_TheLicenseLimitsSidecars(t *testing.T) {
 	}
 	if _, _, err := w.try(); !errors.Is(err, authority.ErrLicenseLimit) {
 		t.Error(err)
+	}
+}
+
+func TestNodes_ALicenseThatAnotherWriterApplied(t *testing.T) {
+	t.Parallel()
+	w, v := licensed(t, func(l *license.License) { l.MaxNodes = 0 })
+	second, err := authority.Open(ctx, w.file, w.custody, w.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, k, err := w.try()
+	if !errors.Is(err, authority.ErrLicenseLimit) {
+		t.Fatal(err)
+	}
+	if _, err := second.ApplyLicense(ctx, w.origin(w.root), v.license(w.at)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.join(h, k); err != nil {
+		t.Errorf("= %v", err)
 	}
 }
 
@@ -229,6 +251,23 @@ type recording struct {
 func (s *recording) Append(ctx context.Context, b authority.Batch) error {
 	s.limits, s.claims = append(s.limits, b.Limits...), append(s.claims, b.Claims...)
 	return s.Store.Append(ctx, b)
+}
+
+// Two regions let one host in unheard of each other, with one of its keys: that can be moved like anything else.
+func TestImport_AKeyThatTwoPeersHave(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	h := w.joined()
+	write := twoRegions(t, w)
+	write(ledger.KindPeer, id.New(id.Peer, w.at), ledger.PeerBody{Name: "far", Role: peer.Sidecar, PublicKey: newHost(t).public, TokenKey: h.signer.Key()}, nil)
+	s := newStore(t)
+	if _, err := authority.Import(ctx, s, w.custody.LedgerKey(), reader(w.export())); err != nil {
+		t.Fatal(err)
+	}
+	w.over(s)
+	if n := len(w.peers()); n != 3 {
+		t.Errorf("%d peers", n)
+	}
 }
 
 func TestImport_RestoresPeers(t *testing.T) {
