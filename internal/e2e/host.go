@@ -45,13 +45,19 @@ func NewHost(t testing.TB) *Host {
 // Join is the body with which the host joins.
 func (h *Host) Join(t testing.TB, joinKey string) map[string]any {
 	t.Helper()
+	return h.JoinWith(t, joinKey, h.Tokens.Key())
+}
+
+// JoinWith is Join with another token key, and the proof of that.
+func (h *Host) JoinWith(t testing.TB, joinKey string, tokens jwk.Key) map[string]any {
+	t.Helper()
 	claims, err := token.UnverifiedJoinKey(joinKey)
 	if err != nil {
 		t.Fatalf("no join key: %s", joinKey)
 	}
-	proof := ed25519.Sign(h.identity, peer.ProofMessage(claims.ID, h.Public, h.Tokens.Key()))
+	proof := ed25519.Sign(h.identity, peer.ProofMessage(claims.ID, h.Public, tokens))
 	return map[string]any{
-		"join_key": joinKey, "name": "host-1", "public_key": h.Public, "token_key": h.Tokens.Key(),
+		"join_key": joinKey, "name": "host-1", "public_key": h.Public, "token_key": tokens,
 		"proof": base64.RawURLEncoding.EncodeToString(proof),
 	}
 }
