@@ -154,7 +154,7 @@ func TestNginx_AsksTheSidecar(t *testing.T) {
 	w.runs(c)
 	forged := http.Header{
 		"Authorization": {"Bearer " + read}, "Keyturn-Client-Id": {"cli_somebody"}, "Keyturn-Scope": {"admin"},
-		"Keyturn-Credential": {"cli_somebody"}, "Keyturn-Version": {"99"}, "Keyturn-Age": {"0", "0"},
+		"Keyturn-Credential": {"cli_somebody"}, "Keyturn-Version": {"99"}, "Keyturn-Age": {"-1"},
 	}
 	for where, sidecar := range map[string]string{"unix": c.Listen, "tcp": strings.TrimPrefix(w.Sidecars()[0], "http://")} {
 		v := &world{Cluster: w.Cluster, t: t}
@@ -188,6 +188,9 @@ func TestNginx_AsksTheSidecar(t *testing.T) {
 			a := v.send(row.method, "http://bills.example"+row.path, row.header, map[bool]string{true: "some body"}[row.method == "POST"])
 			if a.status != row.status || a.header.Get("WWW-Authenticate") != row.challenge {
 				t.Errorf("%s, %s: %d, %q: %s", where, name, a.status, a.header.Get("WWW-Authenticate"), a.body)
+			}
+			if row.status == 200 && !regexp.MustCompile(`(?m)^Keyturn-Age: \d+$`).Match(a.body) {
+				t.Errorf("%s, %s: no age in %s", where, name, a.body)
 			}
 			for _, part := range row.body {
 				if !strings.Contains(string(a.body), part) {

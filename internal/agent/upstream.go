@@ -39,9 +39,13 @@ func newUpstream(c Config, who *identity) (*upstream, error) {
 	return &upstream{client: client, who: who, now: c.Now}, nil
 }
 
-// Ledger implements replica.Source.
+// Ledger implements replica.Source. After an outage, and at the start, it does not wait for news: the answer alone is a proof
+// of freshness, and this host may be past its bounds.
 func (u *upstream) Ledger(ctx context.Context, after authority.Cursor, limit int, wait time.Duration) (authority.LedgerPage, error) {
 	var page authority.LedgerPage
+	if !u.reachable.Load() {
+		wait = 0
+	}
 	err := u.withToken(ctx, func(bearer string) (err error) {
 		page, err = u.client.Ledger(ctx, bearer, after.String(), limit, wait)
 		return err
