@@ -2,12 +2,23 @@ package verify
 
 import (
 	"context"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
 
 // Decode reads a feed.
 func Decode(body []byte) (httpapi.Feed, error) { return decode(body) }
+
+// Judge judges a token by a feed alone.
+func Judge(f httpapi.Feed, at time.Time, text string) error {
+	s, err := newState(f, nil, at, Options{})
+	if err != nil {
+		return err
+	}
+	_, err = s.judge(at, text)
+	return err
+}
 
 // Hurry lets readings that checks ask for follow each other without a pause.
 func (v *Verifier) Hurry() {

@@ -2,10 +2,10 @@ package verify_test
 
 import (
 	"encoding/json"
-	"net/http"
+	"slices"
 	"testing"
-	"time"
 
+	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/sidecar/verify"
 )
 
@@ -15,11 +15,11 @@ func FuzzFeed(f *testing.F) {
 	w.revoke(readerI)
 	w.revoke(sharedI, 1)
 	w.deny("cli", sharedI.String()+"-1")
-	good, err := json.Marshal(w.feed(0))
+	seed, err := json.Marshal(w.feed(0))
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good)
+	f.Add(seed)
 	for _, text := range []string{
 		``, `{}`, `null`, `[]`, `{"keys":null}`, `{"cluster_id":"` + clusterID.String() + `","issuer":"i","cursor":"1","keys":{"keys":[]}}`,
 		`{"cluster_id":"` + clusterID.String() + `","issuer":"i","cursor":"1","age_seconds":99999999999999,"keys":{"keys":[]},"dead":[{"id":""}]}`,
@@ -28,6 +28,7 @@ func FuzzFeed(f *testing.F) {
 	} {
 		f.Add([]byte(text))
 	}
+	good, keyID := w.sign(authorityI, nil), w.signers[authorityI].Key().ID()
 	unknown := sign(f, newSigner(f, edKey("unknown")), claims())
 	f.Fuzz(func(t *testing.T, body []byte) {
 		feed, err := verify.Decode(body)
@@ -41,21 +42,18 @@ func FuzzFeed(f *testing.F) {
 		if _, err := verify.Decode(again); err != nil {
 			t.Fatalf("%v, after it was read: %s", err, again)
 		}
-		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Query().Get("wait_seconds") != "0" {
-				<-r.Context().Done()
-			}
-			_, _ = w.Write(body)
-		})
-		v, err := verify.New(t.Context(), "http://127.0.0.1:8081", verify.Options{
-			Transport: direct{handler}, Now: func() time.Time { return now },
-		})
-		if err != nil {
-			return
-		}
-		defer v.Close()
-		if _, err := v.Check(t.Context(), unknown, verify.Want{}); err == nil {
+		if err := verify.Judge(feed, now, unknown); err == nil {
 			t.Fatal("an unknown key let somebody in")
 		}
+		if owner := ownerOf(feed, keyID); verify.Judge(feed, now, good) == nil && owner != authorityI.String() {
+			t.Fatalf("the key of %q let the authority's token in", owner)
+		}
 	})
+}
+
+func ownerOf(f httpapi.Feed, keyID string) string {
+	if i := slices.IndexFunc(f.Peers, func(g httpapi.Grant) bool { return g.KeyID == keyID }); i >= 0 {
+		return f.Peers[i].PeerID
+	}
+	return ""
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -30,7 +31,12 @@ import (
 	"github.com/keyturn/keyturn/sidecar/verify"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if raced {
+		_ = flag.Set("rapid.checks", "15") // of 100: each takes ten times as long
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	issuer     = "https://a.example"
