@@ -53,11 +53,11 @@ func (v *Verifier) follow(ctx context.Context) {
 	p := v.source.pace()
 	for failures := 0; ctx.Err() == nil; {
 		reading, cancel := context.WithCancel(ctx)
-		asked, wait := v.asks.begin(cancel), p.wait
+		before := v.state.Load()
+		asked, wait := v.asks.begin(cancel), before.wait(p.wait)
 		if asked != nil || failures > 0 {
 			wait = 0
 		}
-		cursor := v.state.Load().cursor
 		floor := time.NewTimer(jitter(p.every))
 		err := v.learn(reading, wait)
 		cut := reading.Err() != nil
@@ -66,7 +66,7 @@ func (v *Verifier) follow(ctx context.Context) {
 		switch {
 		case err == nil:
 			failures = 0
-			if p.wait == 0 || wait > 0 && cursor == v.state.Load().cursor { // a source that does not wait is not asked without a pause
+			if p.wait == 0 || wait > 0 && !v.state.Load().tells(before) { // a source that does not wait is not asked without a pause
 				v.rest(ctx, floor)
 			}
 		case cut: // and not a failure of the source

@@ -18,7 +18,7 @@ import (
 type judged struct {
 	claims   Claims
 	admin    bool // it has every scope but ledger.read
-	reads    bool // all its scopes only read
+	reads    bool // all its scopes, if any, only read
 	issuedAt time.Time
 }
 
@@ -130,7 +130,7 @@ func newJudged(c token.Claims, scopes credential.Scopes) *judged {
 			ClientID: c.ClientID, Credential: c.Subject, Version: c.Version, Scopes: scopes.Strings(),
 			Audience: slices.Clone(c.Audience), IssuedBy: unique.Make(c.PeerID).Value(), ExpiresAt: time.Unix(c.ExpiresAt, 0).UTC(),
 		},
-		admin: slices.Contains(scopes, credential.Admin), reads: len(scopes) > 0, issuedAt: time.Unix(c.IssuedAt, 0),
+		admin: slices.Contains(scopes, credential.Admin), reads: true, issuedAt: time.Unix(c.IssuedAt, 0),
 	}
 	if c.ClientID == c.Subject {
 		j.claims.ClientID = c.Subject

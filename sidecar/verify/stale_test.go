@@ -37,7 +37,7 @@ func TestVerifier_AgeBounds(t *testing.T) {
 		"BothUsedForBoth":  {"peers.read peers.write", []string{"peers.read", "peers.write"}, 3601, 0, verify.ErrStale},
 		"AdminWrites":      {"admin", nil, 3601, 0, verify.ErrStale},
 		"AdminUsedToRead":  {"admin", []string{"peers.read"}, 3601, 0, nil},
-		"NoScopeWrites":    {"", nil, 3601, 0, verify.ErrStale},
+		"NoScopeReads":     {"", nil, 3601, 0, nil},
 		"Lacking":          {"peers.read", []string{"peers.write"}, 1 << 40, 0, verify.ErrForbidden},
 		"FarTooOld":        {"peers.read", nil, 1 << 40, 0, verify.ErrStale},
 	} {
@@ -74,6 +74,11 @@ func TestVerifier_OwnBounds(t *testing.T) {
 	if !strings.Contains(err.Error(), "1m2s") {
 		t.Errorf("%v does not tell the age", err)
 	}
+	reads := w.verifier(t, verify.Options{OfflineRead: time.Minute}) // nobody may write for longer than read
+	defer reads.Close()
+	w.pass(2 * time.Minute)
+	_, err = reads.Check(t.Context(), write, verify.Want{})
+	is(t, err, verify.ErrStale)
 }
 
 // What is refused for sure is refused however old the state is; what never was fresh lets nobody in.
@@ -134,6 +139,37 @@ func TestVerifier_HearsAtOnce(t *testing.T) {
 		time.Sleep(10 * time.Minute) // 30 waits of 20 s
 		if n := w.read() - reads; n < 28 || n > 32 {
 			t.Errorf("%d readings", n)
+		}
+	})
+}
+
+// Where bounds are short, nobody waits so long for news that what is known becomes too old meanwhile.
+func TestVerifier_ShortBounds(t *testing.T) {
+	t.Parallel()
+	bubble(t, verify.Options{OfflineRead: 8 * time.Second}, func(t *testing.T, w *world, v *verify.Verifier) {
+		text := w.sign(authorityI, nil)
+		for range 100 {
+			time.Sleep(700 * time.Millisecond)
+			_, err := v.Check(t.Context(), text, verify.Want{})
+			is(t, err, nil)
+		}
+	})
+}
+
+// What an operator denies one after the other moves no cursor, and is heard at once all the same.
+func TestVerifier_HearsWhatMovesNoCursor(t *testing.T) {
+	t.Parallel()
+	bubble(t, verify.Options{}, func(t *testing.T, w *world, v *verify.Verifier) {
+		reader := w.sign(authorityI, func(c *token.Claims) { c.Subject, c.Version = readerI.String(), 1 })
+		synctest.Wait()
+		w.set(func() { w.still = true })
+		w.deny(sharedI.String())
+		synctest.Wait()
+		w.deny(sharedI.String(), readerI.String())
+		synctest.Wait()
+		for _, text := range []string{reader, w.sign(authorityI, nil)} {
+			_, err := v.Check(t.Context(), text, verify.Want{})
+			is(t, err, verify.ErrInvalid)
 		}
 	})
 }

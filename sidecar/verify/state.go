@@ -87,7 +87,7 @@ func newState(f httpapi.Feed, before *state, asOf time.Time, o Options) (*state,
 		s.known, s.age = true, seconds(*f.Age)
 	}
 	s.read = s.bound(cmp.Or(o.OfflineRead, seconds(f.Bounds.Read)))
-	s.write = s.bound(cmp.Or(o.OfflineWrite, seconds(f.Bounds.Write)))
+	s.write = s.bound(min(s.read.most, cmp.Or(o.OfflineWrite, seconds(f.Bounds.Write))))
 	if err := s.own(f.Peers); err != nil {
 		return nil, err
 	}
@@ -140,6 +140,16 @@ func (s *state) take(set jwk.Set, before *state) {
 		return
 	}
 	s.keys = token.NewKeySet(set.Keys)
+}
+
+// wait is how long a reading may wait for news, at most: it also tells the age, which has to be known before it is too old.
+func (s *state) wait(most time.Duration) time.Duration {
+	return min(most, max(s.write.most/4, time.Second))
+}
+
+// tells reports whether s has news that the state before did not have. What an operator denies moves no cursor.
+func (s *state) tells(before *state) bool {
+	return s.cursor != before.cursor || len(s.denied.differ(before.denied)) > 0
 }
 
 // agrees reports whether what one state says of clusters, keys and peers, the other says too.

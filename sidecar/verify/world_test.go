@@ -104,6 +104,7 @@ type world struct {
 	reads       int  // of the feed
 	forgets     bool // it knows no cursor
 	hasty       bool // it never waits
+	still       bool // a change moves no cursor
 	silent      bool // a change ends no waiting
 }
 
@@ -144,7 +145,9 @@ func (w *world) create(name id.ID, versions int) {
 func (w *world) change(do func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.changes++
+	if !w.still {
+		w.changes++
+	}
 	do()
 	if !w.silent {
 		close(w.changed)
