@@ -21,8 +21,9 @@ var ErrNotRunning = errors.New("no sidecar is running")
 
 // Remote is the sidecar that runs over a data directory, for who can read that.
 type Remote struct {
-	client  *httpapi.Client
-	control string
+	server    string
+	transport http.RoundTripper
+	control   string
 }
 
 // Find returns the sidecar that runs over a data directory. It returns ErrNotRunning where none has said so; whether the one
@@ -40,8 +41,7 @@ func Find(dir string) (*Remote, error) {
 		return nil, fmt.Errorf("%w over %s: %s is damaged", ErrNotRunning, dir, runningFile)
 	}
 	server, transport := Dial(r.URL)
-	client, err := httpapi.NewClient(server, httpapi.ClientOptions{Transport: transport, UserAgent: "keyturn-sidecar", Timeout: 30 * time.Second})
-	return &Remote{client, r.Control}, err
+	return &Remote{server, transport, r.Control}, nil
 }
 
 // Dial returns how to call a sidecar at http(s)://HOST:PORT or unix:PATH: the server's URL, and the transport to use.
@@ -83,8 +83,17 @@ func (r *Remote) post(ctx context.Context, verb string, body any) ([]byte, error
 	})
 }
 
+// call asks once: a sidecar of this host that does not answer is not there.
 func (r *Remote) call(ctx context.Context, q httpapi.Request) ([]byte, error) {
-	a, err := r.client.Call(ctx, q)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	client, err := httpapi.NewClient(r.server, httpapi.ClientOptions{
+		Transport: r.transport, UserAgent: "keyturn-sidecar", Timeout: 30 * time.Second, Retrying: func(error, time.Duration) { stop() },
+	})
+	if err != nil {
+		return nil, err
+	}
+	a, err := client.Call(ctx, q)
 	if errors.Is(err, httpapi.ErrUnreachable) {
 		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
