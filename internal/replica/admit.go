@@ -75,22 +75,39 @@ func (a *admission) admit(ctx context.Context) error {
 
 // sort decodes the records and puts them in order, region by region.
 func (a *admission) sort() (misfit error) {
-	for _, s := range a.page.Records {
-		data, err := s.Encode()
-		var r *ledger.Record
-		if err == nil {
-			r, err = s.Record()
+	decoded := make([]item, len(a.page.Records))
+	everywhere(len(decoded), func(i int) {
+		it := item{signed: a.page.Records[i]}
+		if it.data, it.err = it.signed.Encode(); it.err == nil {
+			it.record, it.err = it.signed.Record()
 		}
-		if err != nil {
-			misfit = errors.Join(misfit, a.refuse("", 0, err))
+		decoded[i] = it
+	})
+	for _, it := range decoded {
+		if it.err != nil {
+			misfit = errors.Join(misfit, a.refuse("", 0, it.err))
 			continue
 		}
-		a.waiting[r.Region] = append(a.waiting[r.Region], item{signed: s, data: data, record: r})
+		a.waiting[it.record.Region] = append(a.waiting[it.record.Region], it)
 	}
 	for _, items := range a.waiting {
 		slices.SortStableFunc(items, func(x, y item) int { return cmp.Compare(x.record.Seq, y.record.Seq) })
 	}
 	return misfit
+}
+
+// everywhere calls do with the numbers below n, on all processors.
+func everywhere(n int, do func(i int)) {
+	var workers sync.WaitGroup
+	each := n/runtime.GOMAXPROCS(0) + 1
+	for from := 0; from < n; from += each {
+		workers.Go(func() {
+			for i := from; i < min(from+each, n); i++ {
+				do(i)
+			}
+		})
+	}
+	workers.Wait()
 }
 
 func (a *admission) attachHashes() {
@@ -133,7 +150,7 @@ func (a *admission) found() (known bool, misfit error) {
 	return true, nil
 }
 
-// check checks signatures on all processors: it is most of the work. What the copy has already is left out.
+// check checks signatures: it is most of the work. What the copy has already is left out.
 func (a *admission) check() {
 	cursors := a.book.cursors()
 	var work []*item
@@ -144,15 +161,7 @@ func (a *admission) check() {
 			}
 		}
 	}
-	var workers sync.WaitGroup
-	for chunk := range slices.Chunk(work, max(1, len(work)/runtime.GOMAXPROCS(0)+1)) {
-		workers.Go(func() {
-			for _, it := range chunk {
-				it.err = a.book.verifier.Check(it.signed, it.record)
-			}
-		})
-	}
-	workers.Wait()
+	everywhere(len(work), func(i int) { work[i].err = a.book.verifier.Check(work[i].signed, work[i].record) })
 }
 
 // checkAgain gives what was refused another chance: more keys may be trusted now.
