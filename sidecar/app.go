@@ -32,6 +32,7 @@ type tree struct {
 	Deny    DenyCmd    `cmd:"" help:"Refuse a credential, a version of one, or a peer on this host at once, whatever the authority says."`
 	Allow   AllowCmd   `cmd:"" help:"Take a deny back."`
 	Resync  ResyncCmd  `cmd:"" help:"Drop the copy of the ledgers and accept the authority's: after it was restored from a backup."`
+	Export  ExportCmd  `cmd:"" help:"Print the copy of the ledgers, running or not: keyturn import makes an authority of it that was lost."`
 	Version VersionCmd `cmd:"" help:"Print the version of this program."`
 }
 

@@ -10,17 +10,26 @@ import (
 
 // directory says which sidecar is meant.
 type directory struct {
-	DataDir string `help:"The data directory of the running sidecar; KEYTURN_DATA_DIR where nothing is said." placeholder:"D"`
+	DataDir string `help:"The data directory of the sidecar; KEYTURN_DATA_DIR where nothing is said." placeholder:"D"`
 }
 
-// ask finds the running sidecar, asks it, and prints its answer unchanged.
-func (d directory) ask(a *App, call func(context.Context, *agent.Remote) ([]byte, error)) error {
+// path is the directory that was named.
+func (d directory) path(a *App) (string, error) {
 	dir := d.DataDir
 	if dir == "" {
 		dir = a.Env("KEYTURN_DATA_DIR")
 	}
 	if dir == "" {
-		return usage{"which sidecar? Name its data directory with --data-dir"}
+		return "", usage{"which sidecar? Name its data directory with --data-dir"}
+	}
+	return dir, nil
+}
+
+// ask finds the running sidecar, asks it, and prints its answer unchanged.
+func (d directory) ask(a *App, call func(context.Context, *agent.Remote) ([]byte, error)) error {
+	dir, err := d.path(a)
+	if err != nil {
+		return err
 	}
 	r, err := agent.Find(dir)
 	if err != nil {

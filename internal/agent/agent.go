@@ -163,7 +163,7 @@ func (a *Agent) newHandler() (http.Handler, error) {
 		},
 		Upstream: forward, Hosts: a.hosts(), Control: a.control, Passed: a.replica.Nudge,
 	})
-	return httpapi.WithMetrics(api, a.metrics, a.c.MetricsOpen), nil
+	return httpapi.WithMetrics(markReading(api), a.metrics, a.c.MetricsOpen), nil
 }
 
 // hosts says which Host headers are answered: those that name this host, where only this host can call over TCP. nil is all.
