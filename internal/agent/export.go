@@ -54,8 +54,14 @@ func Export(ctx context.Context, dir string, now func() time.Time, visit func(au
 
 // export reads the copy of a running sidecar, with its control token.
 func (r *Remote) export(ctx context.Context, visit func(authority.LedgerPage) error) error {
+	client, err := httpapi.NewClient(r.server, httpapi.ClientOptions{
+		Transport: r.transport, UserAgent: "keyturn-sidecar", Timeout: 30 * time.Second,
+	})
+	if err != nil {
+		return err
+	}
 	return each(ctx, visit, func(ctx context.Context, after authority.Cursor) (authority.LedgerPage, error) {
-		p, err := r.client.Ledger(ctx, r.control, after.String(), authority.MaxLedgerPage, 0)
+		p, err := client.Ledger(ctx, r.control, after.String(), authority.MaxLedgerPage, 0)
 		if errors.Is(err, httpapi.ErrUnreachable) {
 			err = fmt.Errorf("%w: %w", ErrNotRunning, err)
 		}
