@@ -254,6 +254,9 @@ func TestReplica_KeepsOnlyHashesThatFit(t *testing.T) {
 	p.Hashes[0].Hash = wrong[:]
 	h.apply(p)
 	if v := h.credential(subject).Versions[0]; v.Hash != nil {
+		t.Error("a hash that does not fit is used")
+	}
+	if e := entryAt(t, h, subject, 3); e.Secret != nil {
 		t.Error("a hash that does not fit was kept")
 	}
 }
