@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -278,9 +279,10 @@ func TestImportFleet_ALongerCopySeesAFork(t *testing.T) {
 	}
 	w.admin = w.token(w.ClientID(), w.Secret().Reveal())
 	w.cut.Store(false)
-	w.create()
+	made := w.create()
 	w.eventually("the one that has heard more says so", func() bool {
-		return w.Sidecar(1).Status(time.Now()).Problem != ""
+		_, err := w.try(w.Sidecars()[0], made.ClientID, made.ClientSecret) // it does not know it, and asks
+		return err != nil && strings.Contains(w.Sidecar(1).Status(time.Now()).Problem, "keyturn-sidecar resync")
 	})
 	if err := w.Sidecar(1).Resync(t.Context()); err != nil {
 		t.Fatal(err)
