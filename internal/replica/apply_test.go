@@ -49,6 +49,9 @@ func TestReplica_AnswersFromItsCopy(t *testing.T) {
 		}
 		h.reopen()
 	}
+	if set, err := h.r.KeySet(ctx, h.at); err != nil || len(set.Keys) != 1 { // is remembered
+		t.Errorf("key set: %+v, %v", set, err)
+	}
 	s.revoke("local", host, 0)
 	h.pull(s)
 	if set, err := h.r.KeySet(ctx, h.at); err != nil || len(set.Keys) != 0 {
