@@ -90,10 +90,7 @@ func (a *App) copyOf(from string) (*httpapi.Client, error) {
 	if strings.HasPrefix(from, "unix:") {
 		server, transport = agent.Dial(from)
 	}
-	client, err := httpapi.NewClient(server, httpapi.ClientOptions{
-		Timeout:   max(time.Duration(a.flags.Timeout), 30*time.Second), // a page of the ledgers is large
-		Transport: transport,
-	})
+	client, err := httpapi.NewClient(server, httpapi.ClientOptions{Timeout: time.Duration(a.flags.Timeout), Transport: transport})
 	if err == nil && client.Plain() {
 		a.screen.warn("%s is not encrypted: who listens on the way sees the hashes of all secrets", from)
 	}
