@@ -1,11 +1,13 @@
 package main_test
 
 import (
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,16 +143,18 @@ func TestRun_DrainsWhenToldToStop(t *testing.T) {
 	if got := w.authz(p.url, made); got != 200 {
 		t.Fatal(got)
 	}
-	cursor := func() string {
-		for region, seq := range w.status(dir).Cursors {
-			return region + ":" + strconv.FormatUint(seq, 10)
-		}
-		return ""
+	var feed struct{ Cursor string }
+	first, err := w.http.Get(p.url + "/v1/sidecar/feed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(json.NewDecoder(first.Body).Decode(&feed), first.Body.Close()); err != nil {
+		t.Fatal(err)
 	}
 	answered, asked := make(chan int, 1), make(chan struct{})
 	ask := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(asked) }})
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/v1/sidecar/feed?wait_seconds=30&after="+cursor(), http.NoBody)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/v1/sidecar/feed?wait_seconds=30&after="+url.QueryEscape(feed.Cursor), http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

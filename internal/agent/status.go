@@ -144,8 +144,7 @@ func (a *Agent) problem(at time.Time) string {
 	if err := a.replica.Broken(); err != nil {
 		return fmt.Sprintf("the authority's ledger does not continue this copy (%v): if it was restored from a backup, run keyturn-sidecar resync", err)
 	}
-	me, err := a.replica.Peer(context.Background(), at, a.Self())
-	if a.up.refused.Load() || err == nil && me.Status() != peer.Active {
+	if a.removed(at) {
 		return "the authority does not take this host for a peer any more: it has been removed; to let it in again, join with a new key in an empty data directory"
 	}
 	if err := a.fresh(at, nil); err != nil {
@@ -155,6 +154,12 @@ func (a *Agent) problem(at time.Time) string {
 		return fmt.Sprintf("%d records of the authority did not fit and were not taken", n)
 	}
 	return ""
+}
+
+// removed reports whether this host has lost its place in the cluster, as the ledger says or the authority.
+func (a *Agent) removed(at time.Time) bool {
+	me, err := a.replica.Peer(context.Background(), at, a.Self())
+	return a.up.refused.Load() || err == nil && me.Status() != peer.Active
 }
 
 // Deny implements httpapi.Sidecar.
