@@ -194,7 +194,7 @@ func (w *world) bulk(region string, n, size int) {
 }
 
 // foreign appends a record to another region's ledger, as replication brings it: with a hash beside it, or without.
-func (w *world) foreign(head authority.Head, r ledger.Record, body any, hash []byte) authority.Head {
+func (w *world) foreign(head authority.Head, r ledger.Record, body any, hash []byte, copyUntil ...time.Time) authority.Head {
 	w.t.Helper()
 	c, err := w.a.Cluster(ctx)
 	if err != nil {
@@ -210,6 +210,9 @@ func (w *world) foreign(head authority.Head, r ledger.Record, body any, hash []b
 		w.t.Fatalf("sign: %v", err)
 	}
 	e := authority.Entry{Region: r.Region, Seq: r.Seq, Subject: r.Subject.String(), Data: data, Sum: ledger.Sum(data), Secret: hash}
+	if len(copyUntil) > 0 {
+		e.CopyExpires = copyUntil[0]
+	}
 	if err := w.file.Append(ctx, authority.Batch{Region: r.Region, After: head, Entries: []authority.Entry{e}}); err != nil {
 		w.t.Fatalf("append: %v", err)
 	}
@@ -264,6 +267,21 @@ func TestLedgerAfter_WaitsForAnUnknownSubject(t *testing.T) {
 	hash := credential.Hash{1}
 	r := ledger.Record{Region: "other", Kind: ledger.KindVersion, Subject: id.New(id.Client, w.at)}
 	w.foreign(authority.Head{}, r, ledger.VersionBody{Version: 1, Digest: hash.Digest()}, nil)
+	for _, place := range placesOf(t, w.page(nil, 0)) {
+		if place == "other:1" {
+			t.Error("a version went out without its hash")
+		}
+	}
+}
+
+// The same, where the credential is known here and that version is not yet.
+func TestLedgerAfter_WaitsForAVersionThatItsSubjectLacks(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	m := w.create(w.root, scopes("billing.read"))
+	hash := credential.Hash{1}
+	r := ledger.Record{Region: "other", Kind: ledger.KindVersion, Subject: m.id}
+	w.foreign(authority.Head{}, r, ledger.VersionBody{Version: 2, Digest: hash.Digest()}, nil, w.at) // its copy counts for none
 	for _, place := range placesOf(t, w.page(nil, 0)) {
 		if place == "other:1" {
 			t.Error("a version went out without its hash")
