@@ -325,6 +325,18 @@ func TestAgent_Feed(t *testing.T) {
 	if len(first.Keys.Keys) != 2 || len(first.Peers) != 2 || first.Age == nil || first.Issuer == "" || len(first.Dead) != 0 {
 		t.Errorf("%+v", first)
 	}
+	r, err := agent.Find(w.SidecarDir(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Deny(t.Context(), made.ID+"-7"); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	first = read("?wait_seconds=20&after=" + first.Cursor) // it was denied between the two requests
+	if len(first.Denied) != 1 || time.Since(began) > 15*time.Second {
+		t.Errorf("%+v after %s", first, time.Since(began))
+	}
 	heard := make(chan httpapi.Feed, 1)
 	go func() { heard <- read("?wait_seconds=20&after=" + first.Cursor) }()
 	w.call(w.URL(), http.MethodDelete, "/v1/credentials/"+made.ID, nil, nil)

@@ -2,8 +2,11 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
@@ -53,7 +56,8 @@ func (a *Agent) Ready(ctx context.Context, at time.Time) map[string]string {
 	return failed
 }
 
-// Feed implements httpapi.Sidecar.
+// Feed implements httpapi.Sidecar. Its cursor says how far the ledgers have been read, and which denials were told: a denial
+// between two requests is news for the second.
 func (a *Agent) Feed(ctx context.Context, at time.Time, after string, wait time.Duration) (httpapi.Feed, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -66,7 +70,6 @@ func (a *Agent) Feed(ctx context.Context, at time.Time, after string, wait time.
 		select {
 		case <-changed:
 		case <-denied:
-			return a.feed(context.WithoutCancel(ctx), a.now(), after)
 		case <-a.http.Stopping():
 			return f, nil
 		case <-ctx.Done():
@@ -77,10 +80,12 @@ func (a *Agent) Feed(ctx context.Context, at time.Time, after string, wait time.
 }
 
 func (a *Agent) feed(ctx context.Context, at time.Time, after string) (httpapi.Feed, error) {
-	cursor, err := authority.ParseCursor(after)
+	read, _, _ := strings.Cut(after, deniedMark)
+	cursor, err := authority.ParseCursor(read)
 	if err != nil {
 		return httpapi.Feed{}, err
 	}
+	denied := a.denied.list()                      // before the rest: what is denied meanwhile is told again
 	dead, next, err := a.replica.Dead(ctx, cursor) // before the keys: a peer that is among the dead is not among these
 	if err != nil {
 		return httpapi.Feed{}, err
@@ -95,7 +100,7 @@ func (a *Agent) feed(ctx context.Context, at time.Time, after string) (httpapi.F
 	}
 	f := httpapi.Feed{
 		ClusterID: cluster.ID.String(), Issuer: cluster.Issuer, Keys: cluster.JWKS(), Peers: []httpapi.Grant{}, Dead: []httpapi.Dead{},
-		Cursor: next.String(), Age: a.ageSeconds(at), Bounds: a.bounds(), Denied: a.denied.list(),
+		Cursor: next.String() + deniedMark + sumOf(denied), Age: a.ageSeconds(at), Bounds: a.bounds(), Denied: denied,
 	}
 	for _, k := range cluster.Keys {
 		if k.RetiredAt.IsZero() {
@@ -111,6 +116,14 @@ func (a *Agent) feed(ctx context.Context, at time.Time, after string) (httpapi.F
 		f.Dead = append(f.Dead, httpapi.Dead{ID: d.ID.String(), Versions: d.Versions})
 	}
 	return f, nil
+}
+
+// deniedMark stands between the two parts of a feed's cursor.
+const deniedMark = "~"
+
+func sumOf(list []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(list, "\n")))
+	return hex.EncodeToString(sum[:6])
 }
 
 // ageSeconds is nil where there was no proof of freshness.
