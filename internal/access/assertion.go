@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/peer"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -19,42 +21,70 @@ const (
 	maxAssertedID = 256
 )
 
-// assertion authenticates with private_key_jwt (RFC 7523 §3): signed by a key of the credential, for this cluster, at most
-// five minutes long, and never seen before.
+// assertion authenticates with private_key_jwt (RFC 7523 §3): signed by a key of the credential or of the peer, for this
+// cluster, at most five minutes long, and never seen before.
 func (g *Gate) assertion(ctx context.Context, at time.Time, p Proof) (Client, error) {
 	subject, err := token.UnverifiedSubject(p.Assertion)
-	if err != nil || p.ClientID != "" && p.ClientID != subject {
-		return Client{}, ErrRefused
-	}
-	clientID, err := id.ParseClientID(subject)
-	if err != nil || g.o.Claim == nil {
+	if err != nil || p.ClientID != "" && p.ClientID != subject || g.o.Claim == nil {
 		return Client{}, ErrRefused
 	}
 	cluster, err := g.view.Cluster(ctx)
 	if err != nil {
 		return Client{}, err
 	}
-	c, err := g.credential(ctx, at, clientID)
-	if err != nil {
-		return Client{}, err
-	}
-	version, a, err := signedBy(c, p.Assertion, at)
-	if err != nil && c.Status(at) == credential.Active {
-		err = unheard{} // signed with a key that is not here yet, for all that is known
-	}
+	client, a, err := g.asserted(ctx, at, subject, p.Assertion)
 	if err != nil {
 		return Client{}, err
 	}
 	if err := checkAssertion(a, cluster, at); err != nil {
 		return Client{}, err
 	}
-	if err := g.inTime(at, version); err != nil {
+	if client.Version != nil {
+		if err := g.inTime(at, client.Version); err != nil {
+			return Client{}, err
+		}
+	}
+	if err := g.claimOnce(ctx, at, client.ID(), a); err != nil { // last: what is refused for another reason stays unused
 		return Client{}, err
 	}
-	if err := g.claimOnce(ctx, at, clientID, a); err != nil { // last: what is refused for another reason stays unused
-		return Client{}, err
+	return client, nil
+}
+
+// asserted finds whose assertion it is, and checks its signature.
+func (g *Gate) asserted(ctx context.Context, at time.Time, subject, text string) (Client, token.Assertion, error) {
+	if peerID, err := id.Parse(id.Peer, subject); err == nil {
+		return g.assertedPeer(ctx, at, peerID, text)
 	}
-	return Client{c, version}, nil
+	clientID, err := id.ParseClientID(subject)
+	if err != nil {
+		return Client{}, token.Assertion{}, ErrRefused
+	}
+	c, err := g.credential(ctx, at, clientID)
+	if err != nil {
+		return Client{}, token.Assertion{}, err
+	}
+	version, a, err := signedBy(c, text, at)
+	if err != nil && c.Status(at) == credential.Active {
+		err = unheard{} // signed with a key that is not here yet, for all that is known
+	}
+	return Client{Credential: c, Version: version}, a, err
+}
+
+func (g *Gate) assertedPeer(ctx context.Context, at time.Time, peerID id.ID, text string) (Client, token.Assertion, error) {
+	p, err := g.view.Peer(ctx, at, peerID)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		return Client{}, token.Assertion{}, unheard{}
+	case err != nil:
+		return Client{}, token.Assertion{}, err
+	case p.Status() != peer.Active || p.PublicKey.IsZero():
+		return Client{}, token.Assertion{}, ErrRefused
+	}
+	a, err := token.NewKeySet([]jwk.Key{p.PublicKey}).VerifyAssertion(text)
+	if err != nil {
+		return Client{}, token.Assertion{}, ErrRefused
+	}
+	return Client{Peer: p}, a, nil
 }
 
 func signedBy(c *credential.Credential, text string, at time.Time) (*credential.Version, token.Assertion, error) {
@@ -89,8 +119,8 @@ func checkAssertion(a token.Assertion, cluster *Cluster, at time.Time) error {
 }
 
 // claimOnce keeps the jti until no leeway could make the assertion valid again.
-func (g *Gate) claimOnce(ctx context.Context, at time.Time, client id.ClientID, a token.Assertion) error {
-	sum := sha256.Sum256([]byte(client.Credential.String() + "\n" + a.ID))
+func (g *Gate) claimOnce(ctx context.Context, at time.Time, client id.ID, a token.Assertion) error {
+	sum := sha256.Sum256([]byte(client.String() + "\n" + a.ID))
 	until := time.Unix(int64(a.ExpiresAt), 0).UTC().Add(2 * Leeway)
 	fresh, err := g.o.Claim(ctx, "jti:"+base64.RawURLEncoding.EncodeToString(sum[:]), at, until)
 	if err != nil {

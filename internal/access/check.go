@@ -9,18 +9,27 @@ import (
 
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/peer"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// Caller is who holds a token that has been checked.
+// Caller is who holds a token that has been checked: a client, or a peer.
 type Caller struct {
 	Claims     token.Claims
-	Credential *credential.Credential
+	Credential *credential.Credential // nil for a peer
+	Peer       *peer.Peer             // nil for a client
+	Issuer     *peer.Peer             // the sidecar that issued the token; nil for an authority
 	Scopes     credential.Scopes
 }
 
-// ID is the caller's credential, the same through all rotations.
-func (c Caller) ID() id.ID { return c.Credential.ID }
+// ID is the caller's credential, the same through all rotations, or the peer.
+func (c Caller) ID() id.ID {
+	if c.Peer != nil {
+		return c.Peer.ID
+	}
+	return c.Credential.ID
+}
 
 // Require returns ErrForbidden where the token lacks the scope.
 func (c Caller) Require(s credential.Scope) error {
@@ -31,7 +40,7 @@ func (c Caller) Require(s credential.Scope) error {
 }
 
 // Check says whose token text is, if it is one for audience ("" for the issuer) and good at instant at. It returns
-// ErrToken, ErrNotBootstrapped or ErrUnavailable. The ErrToken is an ErrUnknown too where the token is well signed but its
+// ErrToken (ErrAudience for another audience), ErrNotBootstrapped or ErrUnavailable. The ErrToken is an ErrUnknown too where the token is well signed but its
 // credential or version is not in the view: a replica may only not have it yet, and unknown is not revoked.
 func (g *Gate) Check(ctx context.Context, at time.Time, text, audience string) (Caller, error) {
 	cluster, err := g.view.Cluster(ctx)
@@ -43,23 +52,29 @@ func (g *Gate) Check(ctx context.Context, at time.Time, text, audience string) (
 	}
 	caller, err := g.check(ctx, at, cluster, text)
 	if err == nil && !slices.Contains(caller.Claims.Audience, audience) {
-		return Caller{}, fmt.Errorf("%w: it is for another audience", ErrToken)
+		return Caller{}, ErrAudience
 	}
 	return caller, err
 }
 
 // check is Check for any audience.
 func (g *Gate) check(ctx context.Context, at time.Time, cluster *Cluster, text string) (Caller, error) {
-	claims, keyID, err := cluster.keys.Verify(text)
+	claims, issuer, err := g.verify(ctx, at, cluster, text)
 	if err != nil {
-		return Caller{}, fmt.Errorf("%w: it is not signed by a key of this cluster", ErrToken)
-	}
-	if err := checkClaims(cluster, keyID, claims, at); err != nil {
 		return Caller{}, err
+	}
+	if err := checkClaims(cluster, claims, at); err != nil {
+		return Caller{}, err
+	}
+	if peerID, err := id.Parse(id.Peer, claims.Subject); err == nil {
+		return g.checkPeer(ctx, at, claims, issuer, peerID)
 	}
 	scopes, err := credential.SplitScopes(claims.Scope)
 	if err != nil {
 		return Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	if issuer != nil && !issuer.MayGrant(scopes) {
+		return Caller{}, fmt.Errorf("%w: its scopes are beyond what the peer that issued it may grant", ErrToken)
 	}
 	c, err := g.view.Credential(ctx, at, id.ID(claims.Subject))
 	switch {
@@ -70,13 +85,82 @@ func (g *Gate) check(ctx context.Context, at time.Time, cluster *Cluster, text s
 	case c.TokenDead(claims.Version):
 		return Caller{}, fmt.Errorf("%w: its credential is revoked", ErrToken)
 	}
-	return Caller{claims, c, scopes}, nil
+	return Caller{Claims: claims, Credential: c, Issuer: issuer, Scopes: scopes}, nil
 }
 
-func checkClaims(cluster *Cluster, keyID string, c token.Claims, at time.Time) error {
-	peer := cluster.issuers[keyID].String()
+// checkPeer is check for a peer's own token: only an authority issues those, for ledger.read alone.
+func (g *Gate) checkPeer(ctx context.Context, at time.Time, claims token.Claims, issuer *peer.Peer, peerID id.ID) (Caller, error) {
+	if issuer != nil || claims.Scope != string(credential.LedgerRead) {
+		return Caller{}, fmt.Errorf("%w: it is not what an authority gives a peer", ErrToken)
+	}
+	p, err := g.view.Peer(ctx, at, peerID)
 	switch {
-	case c.ClusterID != cluster.ID.String() || c.PeerID != peer || c.Issuer != cluster.Issuer && c.Issuer != peer:
+	case errors.Is(err, ErrUnknown):
+		return Caller{}, fmt.Errorf("%w: %w", ErrToken, ErrUnknown)
+	case err != nil:
+		return Caller{}, err
+	case p.Status() != peer.Active:
+		return Caller{}, fmt.Errorf("%w: its peer has been removed", ErrToken)
+	}
+	return Caller{Claims: claims, Peer: p, Scopes: credential.NewScopes(credential.LedgerRead)}, nil
+}
+
+// verify checks the signature of a token, and whether its key is that of the issuer it names: the cluster's own, or the
+// token key of a sidecar, which is returned then. A sidecar that is not in the view makes the ErrToken an ErrUnknown.
+func (g *Gate) verify(ctx context.Context, at time.Time, cluster *Cluster, text string) (token.Claims, *peer.Peer, error) {
+	return g.verifyWith(ctx, at, cluster, cluster.keys, text)
+}
+
+func (g *Gate) verifyWith(ctx context.Context, at time.Time, cluster *Cluster, keys *token.KeySet, text string) (token.Claims, *peer.Peer, error) {
+	var issuer *peer.Peer
+	why := fmt.Errorf("%w: it is not signed by a key of this cluster", ErrToken)
+	claims, keyID, err := keys.VerifyOr(text, func(keyID string, c token.Claims) (jwk.Key, bool) {
+		if cluster.issuers[keyID] != "" { // the cluster's own, and retired
+			return jwk.Key{}, false
+		}
+		p, err := g.issuer(ctx, at, c.PeerID)
+		if err != nil {
+			why = err
+			return jwk.Key{}, false
+		}
+		if p.TokenKey.ID() != keyID {
+			return jwk.Key{}, false
+		}
+		issuer = p
+		return p.TokenKey, true
+	})
+	switch {
+	case err != nil:
+		return token.Claims{}, nil, why
+	case issuer == nil && claims.PeerID != cluster.issuers[keyID].String():
+		return token.Claims{}, nil, fmt.Errorf("%w: it names another issuer than the one whose key signed it", ErrToken)
+	}
+	return claims, issuer, nil
+}
+
+// issuer finds the sidecar that a token says to be from.
+func (g *Gate) issuer(ctx context.Context, at time.Time, name string) (*peer.Peer, error) {
+	peerID, err := id.Parse(id.Peer, name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: it names no issuer", ErrToken)
+	}
+	p, err := g.view.Peer(ctx, at, peerID)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		return nil, fmt.Errorf("%w: %w", ErrToken, ErrUnknown)
+	case err != nil:
+		return nil, err
+	case p.Status() != peer.Active:
+		return nil, fmt.Errorf("%w: the peer that issued it has been removed", ErrToken)
+	case p.TokenKey.IsZero():
+		return nil, fmt.Errorf("%w: it is not signed by a key of this cluster", ErrToken)
+	}
+	return p, nil
+}
+
+func checkClaims(cluster *Cluster, c token.Claims, at time.Time) error {
+	switch {
+	case c.ClusterID != cluster.ID.String() || c.Issuer != cluster.Issuer && c.Issuer != c.PeerID:
 		return fmt.Errorf("%w: it names another cluster or issuer", ErrToken)
 	case c.ExpiresAt <= at.Unix():
 		return fmt.Errorf("%w: it expired on %s", ErrToken, time.Unix(c.ExpiresAt, 0).UTC().Format(time.RFC3339))
@@ -87,13 +171,17 @@ func checkClaims(cluster *Cluster, keyID string, c token.Claims, at time.Time) e
 }
 
 // Former says whose token text is or was: signed by a key of this cluster, maybe expired, maybe of a credential that is
-// dead by now. It proves only who asked before, for the replay of an answer. It returns ErrToken or ErrNotBootstrapped.
-func (g *Gate) Former(ctx context.Context, text string) (id.ID, error) {
+// dead by now. It proves only who asked before, for the replay of an answer. It returns ErrToken,
+// ErrNotBootstrapped or ErrUnavailable.
+func (g *Gate) Former(ctx context.Context, at time.Time, text string) (id.ID, error) {
 	cluster, err := g.view.Cluster(ctx)
 	if err != nil {
 		return "", err
 	}
-	claims, _, err := cluster.all.Verify(text)
+	claims, _, err := g.verifyWith(ctx, at, cluster, cluster.all, text)
+	if errors.Is(err, ErrUnavailable) {
+		return "", err
+	}
 	if err != nil || claims.ClusterID != cluster.ID.String() || !slices.Contains(claims.Audience, cluster.Issuer) {
 		return "", ErrToken
 	}

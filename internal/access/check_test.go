@@ -85,7 +85,7 @@ func TestCheck_RefusesOtherClaims(t *testing.T) {
 		good   bool
 	}{
 		"Same":             {w.signer, func(*C) {}, true},
-		"PeerAsIssuer":     {w.signer, func(c *C) { c.Issuer = peer.String() }, true},
+		"PeerAsIssuer":     {w.signer, func(c *C) { c.Issuer = peerI.String() }, true},
 		"FarPeer":          {far, func(c *C) { c.PeerID = farPeer.String() }, true},
 		"OtherCluster":     {w.signer, func(c *C) { c.ClusterID = "clu_01jd6y0e00f2bvwrw0xk3y4t60" }, false},
 		"NoCluster":        {w.signer, func(c *C) { c.ClusterID = "" }, false},
@@ -151,7 +151,7 @@ func TestCheck_RetiredKeysAndOtherTrouble(t *testing.T) {
 		if _, _, err := w.Introspect(context.Background(), now, sharedI, nil, text); !errors.Is(err, want) {
 			t.Errorf("introspection: %v, want %v", err, want)
 		}
-		if _, err := w.Former(context.Background(), text); !errors.Is(err, want) {
+		if _, err := w.Former(context.Background(), now, text); !errors.Is(err, want) {
 			t.Errorf("former: %v, want %v", err, want)
 		}
 	}
@@ -166,7 +166,7 @@ func TestCluster_JWKSHasWhatIsInUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	old := signer(t, edKey("old"))
-	w.ledger.Keys = append(w.ledger.Keys, ledger.Key{Key: old.Key(), PeerID: peer, RetiredAt: now})
+	w.ledger.Keys = append(w.ledger.Keys, ledger.Key{Key: old.Key(), PeerID: peerI, RetiredAt: now})
 	set := access.NewCluster(w.ledger).JWKS()
 	if len(set.Keys) != 1 || !set.Keys[0].Equal(w.signer.Key()) {
 		t.Errorf("= %v", set)
@@ -187,12 +187,12 @@ func TestFormer_ProvesWhoAskedOnce(t *testing.T) {
 	w.credentials[sharedI].RevokedAt = now
 	w.ledger.Keys[0].RetiredAt = now
 	for name, good := range map[string]string{"Dead": text, "Expired": expired} {
-		if got, err := w.Former(context.Background(), good); err != nil || got != sharedI {
+		if got, err := w.Former(context.Background(), now, good); err != nil || got != sharedI {
 			t.Errorf("%s: %s, %v", name, got, err)
 		}
 	}
 	for name, bad := range map[string]string{"OtherAudience": other, "OtherCluster": elsewhere, "Forged": forged, "Empty": "", "Cut": text[:len(text)-1], "Assertion": w.assert(nil)} {
-		if got, err := w.Former(context.Background(), bad); !errors.Is(err, access.ErrToken) || got != "" {
+		if got, err := w.Former(context.Background(), now, bad); !errors.Is(err, access.ErrToken) || got != "" {
 			t.Errorf("%s: %s, %v", name, got, err)
 		}
 	}

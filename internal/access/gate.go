@@ -8,6 +8,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/peer"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -33,6 +34,8 @@ type Options struct {
 	ClockBehind func(at time.Time) bool
 	// PeerIssuer puts the id of the issuing peer into "iss" instead of the cluster's issuer URL.
 	PeerIssuer bool
+	// MayGrant reports whether this peer may issue tokens with these scopes. nil: whatever a client has.
+	MayGrant func(credential.Scopes) bool
 }
 
 // NewGate returns a Gate over a view.
@@ -48,14 +51,44 @@ type Proof struct {
 // Format implements fmt.Formatter, so that no verb prints what proves the client.
 func (p Proof) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "{%q [redacted]}", p.ClientID) }
 
-// Client is a client that has authenticated with one version of its credential.
+// Client is a client that has authenticated with one version of its credential, or a peer that has with its identity.
 type Client struct {
 	Credential *credential.Credential
 	Version    *credential.Version
+	Peer       *peer.Peer // then the other two are nil
 }
 
-// ClientID is the client id of the version that was used.
-func (c Client) ClientID() string { return c.Credential.ClientID(c.Version.Number) }
+// ID is the client's credential, or the peer.
+func (c Client) ID() id.ID {
+	if c.Peer != nil {
+		return c.Peer.ID
+	}
+	return c.Credential.ID
+}
+
+// ClientID is the client id of the version that was used, or the peer's id.
+func (c Client) ClientID() string {
+	if c.Peer != nil {
+		return c.Peer.ID.String()
+	}
+	return c.Credential.ClientID(c.Version.Number)
+}
+
+// Number is the version that was used; 0 for a peer.
+func (c Client) Number() int {
+	if c.Peer != nil {
+		return 0
+	}
+	return c.Version.Number
+}
+
+// Scopes are what the client can get a token for: its credential's, and ledger.read for a peer, which nobody else gets.
+func (c Client) Scopes() credential.Scopes {
+	if c.Peer != nil {
+		return credential.NewScopes(credential.LedgerRead)
+	}
+	return c.Credential.Scopes
+}
 
 // unheard is the refusal of what is not known in this view: a copy of the ledgers may only not have it yet, and unknown is
 // not revoked. It reads like any other refusal.
@@ -97,7 +130,7 @@ func (g *Gate) Authenticate(ctx context.Context, at time.Time, p Proof) (Client,
 	if err := g.inTime(at, version); err != nil {
 		return Client{}, err
 	}
-	return Client{c, version}, nil
+	return Client{Credential: c, Version: version}, nil
 }
 
 // credential finds the credential behind any of its client ids, and refuses a version that never was.

@@ -34,16 +34,19 @@ type Token struct {
 	SecretVersionCurrent int       // the version to use instead; 0 when the secret is current
 }
 
-// Issue signs an access token for a client (RFC 9068). It returns ErrScope, ErrRequest, ErrNotBootstrapped or
+// Issue signs an access token for a client (RFC 9068). It returns ErrScope, ErrBeyond, ErrRequest, ErrNotBootstrapped or
 // ErrUnavailable.
 func (g *Gate) Issue(ctx context.Context, at time.Time, c Client, r TokenRequest) (Token, error) {
 	cluster, err := g.view.Cluster(ctx)
 	if err != nil {
 		return Token{}, err
 	}
-	scopes, spelling, err := grant(c.Credential.Scopes, r.Scope)
+	scopes, spelling, err := grant(c.Scopes(), r.Scope)
 	if err != nil {
 		return Token{}, err
+	}
+	if g.o.MayGrant != nil && !g.o.MayGrant(scopes) {
+		return Token{}, ErrBeyond
 	}
 	audience, err := r.audience(cluster.Issuer)
 	if err != nil {
@@ -54,11 +57,11 @@ func (g *Gate) Issue(ctx context.Context, at time.Time, c Client, r TokenRequest
 		return Token{}, err
 	}
 	expires := at.Add(Lifetime)
-	if end := c.Credential.Deadline(c.Version); !end.IsZero() && end.Before(expires) {
+	if end := c.deadline(); !end.IsZero() && end.Before(expires) {
 		expires = end
 	}
 	claims := token.Claims{
-		Issuer: cluster.Issuer, Subject: c.Credential.ID.String(), ClientID: c.ClientID(), Version: c.Version.Number,
+		Issuer: cluster.Issuer, Subject: c.ID().String(), ClientID: c.ClientID(), Version: c.Number(),
 		Audience: token.Audience{audience}, ExpiresAt: expires.Unix(), IssuedAt: at.Unix(), ID: newTokenID(),
 		Scope: scopes.String(), ClusterID: cluster.ID.String(), PeerID: peer.String(),
 	}
@@ -73,10 +76,18 @@ func (g *Gate) Issue(ctx context.Context, at time.Time, c Client, r TokenRequest
 		return Token{}, fmt.Errorf("%w: the token would be longer than %d bytes: ask for fewer scopes or a shorter audience", ErrRequest, token.MaxLen)
 	}
 	issued := Token{AccessToken: text, ExpiresIn: expires.Sub(at), Scope: spelling}
-	if !c.Version.NotAfter.IsZero() {
+	if c.Version != nil && !c.Version.NotAfter.IsZero() {
 		issued.SecretExpiresAt, issued.SecretVersionCurrent = c.Version.NotAfter, c.Credential.Current().Number
 	}
 	return issued, nil
+}
+
+// deadline is when what the client has shown ends; zero for never.
+func (c Client) deadline() time.Time {
+	if c.Peer != nil {
+		return time.Time{}
+	}
+	return c.Credential.Deadline(c.Version)
 }
 
 // grant narrows what a credential has to what was asked, and keeps the spelling.
@@ -84,6 +95,9 @@ func grant(has credential.Scopes, asked string) (credential.Scopes, string, erro
 	words := strings.Fields(asked)
 	if len(words) == 0 {
 		return has, has.String(), nil
+	}
+	if has.Allow(credential.LedgerRead) && asked == string(credential.LedgerRead) {
+		return has, asked, nil // a peer's own scope, which nobody else can even ask for
 	}
 	scopes, err := credential.ParseScopes(words)
 	if err != nil {

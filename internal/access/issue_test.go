@@ -22,7 +22,7 @@ func TestIssue_AllThatTheCredentialHas(t *testing.T) {
 	tok := w.issue(w.clientOf(sharedI, 3), access.TokenRequest{})
 	want := token.Claims{
 		Issuer: issuer, Subject: sharedI.String(), ClientID: sharedI.String() + "-3", Version: 3, Audience: token.Audience{issuer},
-		ExpiresAt: now.Unix() + 3600, IssuedAt: now.Unix(), Scope: "admin", ClusterID: cluster.String(), PeerID: peer.String(),
+		ExpiresAt: now.Unix() + 3600, IssuedAt: now.Unix(), Scope: "admin", ClusterID: cluster.String(), PeerID: peerI.String(),
 	}
 	got := w.claims(tok.AccessToken)
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(token.Claims{}, "ID")); diff != "" {
@@ -156,7 +156,7 @@ func TestIssue_PeerAsIssuer(t *testing.T) {
 	w.peerIssuer = true
 	w.reset()
 	text := w.issue(w.clientOf(sharedI, 3), access.TokenRequest{}).AccessToken
-	if c := w.claims(text); c.Issuer != peer.String() || !cmp.Equal(c.Audience, token.Audience{issuer}) {
+	if c := w.claims(text); c.Issuer != peerI.String() || !cmp.Equal(c.Audience, token.Audience{issuer}) {
 		t.Errorf("= %+v", c)
 	}
 	if _, err := w.Check(context.Background(), now, text, ""); err != nil {

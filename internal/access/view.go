@@ -10,6 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/peer"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -17,8 +18,8 @@ import (
 var (
 	// ErrNotBootstrapped says that there is no cluster yet.
 	ErrNotBootstrapped = errors.New("the cluster is not bootstrapped")
-	// ErrUnknown says that there is no such credential.
-	ErrUnknown = errors.New("no such credential")
+	// ErrUnknown says that there is no such credential or peer.
+	ErrUnknown = errors.New("no such credential or peer")
 	// ErrUnavailable says that the answer cannot be known at the moment, which is neither yes nor no.
 	ErrUnavailable = errors.New("not available at the moment")
 	// ErrClock says that the clock is known to be wrong, so no deadline can be judged. It matches ErrUnavailable.
@@ -27,12 +28,19 @@ var (
 	ErrRefused = credential.ErrRefused
 	// ErrToken says that a token is malformed, expired, dead, or not for this audience.
 	ErrToken = errors.New("invalid token")
+	// ErrAudience says that a token is good, and for another audience. It matches ErrToken.
+	ErrAudience = fmt.Errorf("%w: it is for another audience", ErrToken)
 	// ErrScope says that a scope is malformed or beyond what the client has.
 	ErrScope = errors.New("invalid scope")
 	// ErrRequest says that a request cannot be understood; the text names what is wrong.
 	ErrRequest = errors.New("invalid request")
 	// ErrForbidden says that a token is good and lacks the scope.
 	ErrForbidden = errors.New("insufficient scope")
+	// ErrBeyond says that this peer cannot do it: issue tokens beyond its max_scopes, or claim an assertion. An authority can.
+	ErrBeyond = errors.New("only the authority can answer this")
+	// ErrStale says that this peer's copy of the ledgers is too old for an answer, which is neither yes nor no. The text gives
+	// the reason.
+	ErrStale = errors.New("the copy of the ledgers is too old")
 )
 
 // View is the state that decisions are made on. Its answers are shared: nobody changes them.
@@ -41,6 +49,8 @@ type View interface {
 	Cluster(ctx context.Context) (*Cluster, error)
 	// Credential returns a credential, with the hashes that are there at instant at, or ErrUnknown, or ErrUnavailable.
 	Credential(ctx context.Context, at time.Time, credential id.ID) (*credential.Credential, error)
+	// Peer returns a peer, be it removed, or ErrUnknown, or ErrUnavailable.
+	Peer(ctx context.Context, at time.Time, peer id.ID) (*peer.Peer, error)
 }
 
 // Cluster is a snapshot of the cluster's state, made ready for checking tokens.

@@ -17,16 +17,18 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/peer"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
 const (
-	issuer  = "https://a.example"
-	cluster = id.ID("clu_01jd6y0e00f2bvwrw0xk3y4t5z")
-	peer    = id.ID("peer_01jd6y0e00f2bvwrw0xk3y4t5z")
-	sharedI = id.ID("cli_01jd6y0e00f2bvwrw0xk3y4t5z")
-	readerI = id.ID("cli_01jd6y0e00f2bvwrw0xk3y4t60")
-	keyedI  = id.ID("cli_01jd6y0e00f2bvwrw0xk3y4t61")
+	issuer   = "https://a.example"
+	cluster  = id.ID("clu_01jd6y0e00f2bvwrw0xk3y4t5z")
+	peerI    = id.ID("peer_01jd6y0e00f2bvwrw0xk3y4t5z")
+	sharedI  = id.ID("cli_01jd6y0e00f2bvwrw0xk3y4t5z")
+	readerI  = id.ID("cli_01jd6y0e00f2bvwrw0xk3y4t60")
+	sidecarI = id.ID("peer_01jd6y0e00f2bvwrw0xk3y4t60")
+	keyedI   = id.ID("cli_01jd6y0e00f2bvwrw0xk3y4t61")
 )
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -69,6 +71,10 @@ type world struct {
 	fails       error // what the view says to everything
 	behind      bool
 	peerIssuer  bool
+
+	peers    map[id.ID]*peer.Peer
+	sidecar  *token.Signer // the token key of the peer sidecarI, which may grant peers.read
+	identity *token.Signer // the identity of that peer
 }
 
 // newWorld has three credentials: the shared one at version 3 (1 is retired, 2 superseded for half an hour), a standard one
@@ -78,24 +84,36 @@ func newWorld(t testing.TB) *world {
 		t: t, credentials: map[id.ID]*credential.Credential{}, secrets: map[id.ID][]credential.Secret{}, claimed: map[string]time.Time{},
 		signer: signer(t, ecKey(t, "token")), client: signer(t, edKey("client")),
 	}
-	w.ledger = &ledger.Cluster{ID: cluster, Issuer: issuer, Keys: []ledger.Key{{Key: w.signer.Key(), PeerID: peer, Region: "local"}}}
+	w.ledger = &ledger.Cluster{ID: cluster, Issuer: issuer, Keys: []ledger.Key{{Key: w.signer.Key(), PeerID: peerI, Region: "local"}}}
 	c := w.credential(sharedI, credential.Shared, 3, credential.Admin)
 	c.Versions[0].NotAfter, c.Versions[1].NotAfter = now.Add(-time.Hour), now.Add(30*time.Minute)
 	w.credential(readerI, credential.Standard, 1, credential.PeersRead, credential.ServicesRead)
 	k := w.credential(keyedI, credential.Standard, 0, credential.PeersRead)
 	k.Versions = []credential.Version{{Number: 1, Digest: credential.Digest("jwk:" + w.client.Key().ID()), Key: w.client.Key()}}
+	w.sidecar, w.identity = signer(t, ecKey(t, "sidecar")), signer(t, edKey("identity"))
+	w.peers = map[id.ID]*peer.Peer{
+		peerI: {ID: peerI, Role: peer.Authority},
+		sidecarI: {
+			ID: sidecarI, Role: peer.Sidecar, PublicKey: w.identity.Key(), TokenKey: w.sidecar.Key(),
+			MaxScopes: credential.NewScopes(credential.PeersRead),
+		},
+	}
 	w.reset()
 	return w
 }
 
-// reset makes the Gate anew, as the world is now.
-func (w *world) reset() {
-	w.Gate = access.NewGate(w, access.Options{
+func (w *world) options() access.Options {
+	return access.Options{
 		Signer:      w.sign,
 		Claim:       w.claim,
 		ClockBehind: func(time.Time) bool { return w.behind },
 		PeerIssuer:  w.peerIssuer,
-	})
+	}
+}
+
+// reset makes the Gate anew, as the world is now.
+func (w *world) reset() {
+	w.Gate = access.NewGate(w, w.options())
 }
 
 func (w *world) credential(name id.ID, kind credential.Kind, versions int, scopes ...credential.Scope) *credential.Credential {
@@ -134,8 +152,20 @@ func (w *world) Credential(_ context.Context, _ time.Time, name id.ID) (*credent
 	return nil, fmt.Errorf("look for %s: %w", name, access.ErrUnknown)
 }
 
+// Peer implements access.View.
+func (w *world) Peer(_ context.Context, _ time.Time, name id.ID) (*peer.Peer, error) {
+	w.reads++
+	if w.fails != nil {
+		return nil, w.fails
+	}
+	if p, ok := w.peers[name]; ok {
+		return p, nil
+	}
+	return nil, fmt.Errorf("look for %s: %w", name, access.ErrUnknown)
+}
+
 func (w *world) sign(context.Context, time.Time) (*token.Signer, id.ID, error) {
-	return w.signer, peer, nil
+	return w.signer, peerI, nil
 }
 
 func (w *world) claim(_ context.Context, key string, at, until time.Time) (bool, error) {

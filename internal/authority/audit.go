@@ -95,6 +95,10 @@ func describe(r *ledger.Record) (action, subject string) {
 		return describeRevoked(r.Subject, b)
 	case *ledger.PeerBody:
 		return "peer.join", subject
+	case *ledger.PeerChangeBody:
+		return "peer.change", subject
+	case *ledger.JoinKeyBody:
+		return "join_key.create", subject
 	}
 	return "", subject
 }

@@ -19,6 +19,7 @@ type Options struct {
 	Region         string    // "" is "local"
 	Issuer         string    // the issuer URL that bootstrap fixes; "" is the URL at which it was called
 	VendorKeys     []jwk.Key // whose licenses are accepted; none: the authority is its own vendor
+	Regions        []string  // other regions that share the store; those that have written something are known anyway
 	LicenseID      id.ID     // the one license that is accepted; "" is any
 	BootstrapToken string    // "" is none
 	Private        bool      // only this host can call: bootstrap without a token is fine
@@ -49,7 +50,8 @@ type Authority struct {
 	shared         atomic.Pointer[id.ID]
 	heard          map[string]uint64 // the other regions' heads that a writer has seen; only the leader has it
 	newest         atomic.Int64      // the instant of the newest record, seconds since 1970
-	known          *memory
+	keySet         keySet
+	reader         *Reader
 	queue          committer
 	damage         atomic.Pointer[string] // what CheckLedger found
 
@@ -70,9 +72,7 @@ func Open(ctx context.Context, store Store, custody Custody, o Options) (*Author
 		store: store, custody: custody, o: o, changed: make(chan struct{}),
 		verifier: ledger.NewVerifier(),
 	}
-	if o.SoleWriter {
-		a.known = newMemory()
-	}
+	a.reader = NewReader(store, a.verifier.Open, o.SoleWriter)
 	a.Gate = access.NewGate(a, access.Options{
 		Signer: a.signer, Claim: a.claimOnce, ClockBehind: a.ClockBehind, PeerIssuer: o.PeerIssuer,
 	})
@@ -120,6 +120,7 @@ const (
 	listShared      = "shared"  // shared credentials: the second after a recovery
 	listWriters     = "writers" // credentials that may write credentials
 	listPeers       = "peers"
+	listJoinKeys    = "join_keys"
 )
 
 func (a *Authority) loadCluster(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/ledger"
 	"github.com/keyturn/keyturn/internal/license"
+	"github.com/keyturn/keyturn/internal/peer"
 )
 
 // BootstrapRequest founds a cluster.
@@ -145,7 +146,7 @@ func (f founding) draft(d *draft) (Bootstrapped, error) {
 	if err != nil {
 		return Bootstrapped{}, err
 	}
-	cluster, peer := id.New(id.Cluster, d.At), id.New(id.Peer, d.At)
+	cluster, self := id.New(id.Cluster, d.At), id.New(id.Peer, d.At)
 	d.founding = cluster
 	d.add(fact{
 		kind: ledger.KindCluster, subject: cluster, lists: []string{listClusters},
@@ -156,16 +157,16 @@ func (f founding) draft(d *draft) (Bootstrapped, error) {
 	d.add(fact{kind: ledger.KindLicense, subject: cluster, body: ledger.LicenseBody{License: text}})
 	d.add(fact{
 		kind: ledger.KindKey, subject: cluster,
-		body: ledger.KeyBody{Use: ledger.UseToken, Key: f.key.Key, PeerID: peer, Sealed: f.key.Sealed},
+		body: ledger.KeyBody{Use: ledger.UseToken, Key: f.key.Key, PeerID: self, Sealed: f.key.Sealed},
 	})
 	d.add(fact{
-		kind: ledger.KindPeer, subject: peer, lists: []string{listPeers},
-		body: ledger.PeerBody{Name: f.a.o.Region, Role: ledger.RoleAuthority},
+		kind: ledger.KindPeer, subject: self, lists: []string{listPeers},
+		body: ledger.PeerBody{Name: f.a.o.Region, Role: peer.Authority},
 	})
 	body := ledger.CredentialBody{
 		Name: "shared cluster credential", Kind: credential.Shared,
 		Scopes: credential.NewScopes(credential.Admin), LicenseID: f.license.LicenseID,
 	}
 	c, secret, err := draftCredential(d, body, nil)
-	return Bootstrapped{cluster, peer, f.license.LicenseID, c, secret}, err
+	return Bootstrapped{cluster, self, f.license.LicenseID, c, secret}, err
 }

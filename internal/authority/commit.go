@@ -372,8 +372,8 @@ func (a *Authority) append(ctx context.Context, b Batch) error {
 	for _, e := range b.Entries {
 		changed[e.Subject] = true
 	}
-	a.known.begin(changed)
-	defer a.written(changed)
+	done := a.reader.Writing(changed)
+	defer a.written(changed, done)
 	err := a.store.Append(ctx, b)
 	if err == nil || errors.Is(err, ErrConflict) {
 		return err
@@ -387,13 +387,16 @@ func (a *Authority) append(ctx context.Context, b Batch) error {
 }
 
 // written lets what was changed be remembered again, and has the cluster read again where it was.
-func (a *Authority) written(changed map[string]bool) {
+func (a *Authority) written(changed map[string]bool, done func()) {
 	for subject := range changed {
-		if id.ID(subject).Kind() == id.Cluster {
+		switch id.ID(subject).Kind() {
+		case id.Cluster:
 			a.clusterWritten.Add(1)
+		case id.Peer:
+			a.keySet.changed.Add(1)
 		}
 	}
-	a.known.end()
+	done()
 }
 
 // settle wakes who waits for news and answers the callers.

@@ -17,6 +17,8 @@ var (
 	ErrLastAdmin           = errors.New("nothing that can write credentials would be left: create or rotate one first")
 	ErrLicense             = errors.New("the license is not valid here")
 	ErrLicenseExpired      = errors.New("the license has expired")
+	ErrLicenseLimit        = errors.New("the license is used up")
+	ErrJoinKey             = errors.New("the join key lets nobody in")
 	ErrNotHome             = errors.New("another region is home") // only home may do this
 	ErrMismatch            = errors.New("this idempotency key was used for another request")
 	// ErrInput is access.ErrRequest: what was asked cannot be done as it was asked.

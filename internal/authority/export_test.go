@@ -11,10 +11,12 @@ import (
 const MemoryLimit = memoryLimit
 
 // Memory is what an Authority remembers.
-type Memory struct{ m *memory }
+type Memory struct {
+	m *memory[*credential.Credential]
+}
 
 // NewMemory returns an empty one.
-func NewMemory() Memory { return Memory{newMemory()} }
+func NewMemory() Memory { return Memory{newMemory[*credential.Credential]()} }
 
 // Get, Put and Turn are those of memory; what is put holds at any time.
 func (m Memory) Get(subject id.ID, at time.Time) (*credential.Credential, bool) {
@@ -22,7 +24,7 @@ func (m Memory) Get(subject id.ID, at time.Time) (*credential.Credential, bool) 
 }
 
 func (m Memory) Put(subject id.ID, c *credential.Credential, turn uint64) {
-	m.m.put(subject, remembered{Credential: c}, turn)
+	m.m.put(subject, remembered[*credential.Credential]{value: c}, turn)
 }
 
 func (m Memory) Turn() uint64 { return m.m.turn() }

@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/peer"
 )
 
 // Errors of Import.
@@ -197,6 +198,8 @@ func listsOf(r *ledger.Record) []string {
 		return []string{listClusters}
 	case *ledger.PeerBody:
 		return []string{listPeers}
+	case *ledger.JoinKeyBody:
+		return []string{listJoinKeys}
 	case *ledger.CredentialBody:
 		return credentialLists(b)
 	}
@@ -282,10 +285,17 @@ func ended(c *credential.Credential, v *credential.Version) time.Time {
 }
 
 func (im *importer) write(ctx context.Context, store Store) error {
+	claims := im.claims()
+	limits := im.limits()
 	for _, region := range slices.Sorted(maps.Keys(im.ledgers)) {
 		head := Head{}
 		for chunk := range slices.Chunk(im.ledgers[region], importBatch) {
-			if err := store.Append(ctx, Batch{Region: region, After: head, Entries: chunk}); err != nil {
+			b := Batch{Region: region, After: head, Entries: chunk, Limits: limits}
+			for _, e := range chunk {
+				b.Claims = append(b.Claims, claims[place{e.Region, e.Seq}]...)
+			}
+			limits = nil
+			if err := store.Append(ctx, b); err != nil {
 				return fmt.Errorf("load %s:%d: %w", region, head.Seq+1, err)
 			}
 			last := chunk[len(chunk)-1]
@@ -295,5 +305,39 @@ func (im *importer) write(ctx context.Context, store Store) error {
 	return nil
 }
 
-// importBatch keeps a batch of three items an entry under the 100 actions of a transaction.
-const importBatch = 20
+// importBatch keeps a batch of three items an entry, and two claims a peer, under the 100 actions of a transaction.
+const importBatch = 16
+
+// limits is the counter of sidecars as it was.
+func (im *importer) limits() []Limit {
+	active := 0
+	for _, p := range ledger.Join(im.records).Peers {
+		if p.Role == peer.Sidecar && p.Status() == peer.Active {
+			active++
+		}
+	}
+	if active == 0 {
+		return nil
+	}
+	return []Limit{{Name: nodes, Delta: active, Max: active}}
+}
+
+// claims are those of the peers' keys: they belong to them for ever. Each is claimed once, should two regions have let one
+// host in. Which join keys are used is in the records.
+func (im *importer) claims() map[place][]Claim {
+	claims, taken := map[place][]Claim{}, map[string]bool{}
+	for _, r := range im.records {
+		b, ok := r.Decoded().(*ledger.PeerBody)
+		if !ok {
+			continue
+		}
+		for _, key := range []jwk.Key{b.PublicKey, b.TokenKey} {
+			if !key.IsZero() && !taken[key.ID()] {
+				taken[key.ID()] = true
+				at := place{r.Region, r.Seq}
+				claims[at] = append(claims[at], claimKey(key, r.Subject, r.At))
+			}
+		}
+	}
+	return claims
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/peer"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -130,18 +131,23 @@ func (a *Authority) publishKey(ctx context.Context, o Origin, caller access.Call
 	if err != nil {
 		return jwk.Key{}, err
 	}
-	self := c.Authority(a.o.Region)
-	if self == "" {
-		self = id.New(id.Peer, o.At)
-	}
 	err = a.commit(ctx, o, change{
 		touches: []string{c.ID.String()}, relies: relying(caller),
 		decide: func(ctx context.Context, d *draft) error {
 			if err := a.begin(ctx, d, caller, Once{}); err != nil {
 				return err
 			}
-			if now, err := a.Cluster(ctx); err != nil || !needed(now) {
+			now, err := a.Cluster(ctx)
+			if err != nil || !needed(now) {
 				return err
+			}
+			self := now.Authority(a.o.Region)
+			if self == "" { // the first key of this region's authority: so it is a peer from now on
+				self = id.New(id.Peer, d.At)
+				d.add(fact{
+					kind: ledger.KindPeer, subject: self, lists: []string{listPeers},
+					body: ledger.PeerBody{Name: a.o.Region, Role: peer.Authority},
+				})
 			}
 			body := ledger.KeyBody{Use: ledger.UseToken, Key: made.Key, PeerID: self, Sealed: made.Sealed}
 			d.add(fact{kind: ledger.KindKey, subject: c.ID, body: body})

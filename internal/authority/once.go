@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/peer"
 )
 
 // answersKept is how long the answer of an idempotent write can be asked for again.
@@ -128,7 +129,7 @@ func (a *Authority) keep(ctx context.Context, d *draft, once Once, result any) e
 }
 
 // begin is how the decision on a caller's write begins: an earlier answer is given again, and a caller whose credential or
-// version has died since its token was checked is refused. That is decided under the head's compare-and-swap, so nothing
+// version has died, or whose token's issuer was removed, since its token was checked is refused. That is decided under the head's compare-and-swap, so nothing
 // that the dead made comes after their tombstone.
 func (a *Authority) begin(ctx context.Context, d *draft, caller access.Caller, once Once) error {
 	if err := a.Replay(ctx, d.At, once); err != nil || caller.Credential == nil {
@@ -141,13 +142,23 @@ func (a *Authority) begin(ctx context.Context, d *draft, caller access.Caller, o
 	if version := caller.Claims.Version; !c.RevokedAt.IsZero() || version != 0 && c.TokenDead(version) {
 		return fmt.Errorf("%w: its credential was revoked just now", access.ErrToken)
 	}
-	return nil
+	if caller.Issuer == nil {
+		return nil
+	}
+	p, err := a.Peer(ctx, d.At, caller.Issuer.ID)
+	if err == nil && p.Status() != peer.Active {
+		err = fmt.Errorf("%w: the peer that issued it was removed just now", access.ErrToken)
+	}
+	return err
 }
 
-// relying is what a caller's write counts on: that the caller is still in.
+// relying is what a caller's write counts on: that the caller is still in, and who issued its token.
 func relying(caller access.Caller) []string {
 	if caller.Credential == nil {
 		return nil
+	}
+	if caller.Issuer != nil {
+		return []string{caller.ID().String(), caller.Issuer.ID.String()}
 	}
 	return []string{caller.ID().String()}
 }

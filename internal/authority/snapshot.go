@@ -80,9 +80,9 @@ func (a *Authority) readHeads(ctx context.Context) (map[string]Head, error) {
 	return s.heads, nil
 }
 
-// readSubject is Store.Subject, seen from a snapshot where there is one.
-func (a *Authority) readSubject(ctx context.Context, subject string) ([]Entry, error) {
-	entries, err := through(ctx, subject, a.store.Subject, func(s *snapshot) map[string]kept[[]Entry] { return s.subjects })
+// entries is Store.Subject, seen from a snapshot where there is one.
+func (r *Reader) entries(ctx context.Context, subject string) ([]Entry, error) {
+	entries, err := through(ctx, subject, r.store.Subject, func(s *snapshot) map[string]kept[[]Entry] { return s.subjects })
 	return slices.Clone(entries), err // callers cut it down in place
 }
 

@@ -40,7 +40,7 @@ type Store interface {
 	// Heads returns the head of each region's ledger. A store that has never been written to has none.
 	Heads(ctx context.Context) (map[string]Head, error)
 
-	// Claim takes c alone. ErrConflict when it is held already and its holder has not expired at c.At.
+	// Claim takes c alone. ErrConflict when it is held already and its holder neither has expired at c.At nor yields then.
 	Claim(ctx context.Context, c Claim) error
 
 	// Claimed returns the claim under key, expired or not. ErrNotFound when there is none.
@@ -90,12 +90,19 @@ type Expiry struct {
 	Copy    time.Time
 }
 
-// Claim is a key that only one caller ever gets, until it expires.
+// Claim is a key that only one caller ever gets, until it expires. One that yields is a note instead: it stays until it
+// expires, and whoever has news replaces it.
 type Claim struct {
 	Key       string
 	Value     []byte
 	At        time.Time // the instant of the operation: a holder that has expired by then (ExpiresAt <= At) gives way
 	ExpiresAt time.Time
+	Yields    time.Time // from then on (Yields <= At) it gives way although it has not expired; zero: at ExpiresAt
+}
+
+// Gives reports whether a holder gives way to who claims the key at instant at.
+func (c Claim) Gives(at time.Time) bool {
+	return !c.ExpiresAt.After(at) || !c.Yields.IsZero() && !c.Yields.After(at)
 }
 
 // Limit counts: the counter Name moves by Delta and must not be above Max afterwards. With Delta <= 0 Max does not hold.

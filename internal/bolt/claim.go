@@ -43,7 +43,7 @@ func (c *change) claim(n authority.Claim) error {
 		if err != nil {
 			return err
 		}
-		if held.ExpiresAt.After(n.At) {
+		if !held.Gives(n.At) {
 			return fmt.Errorf("%w: claimed already", authority.ErrConflict)
 		}
 		if err := c.remove(dates, dateKey(held.ExpiresAt, claimDate, key)); err != nil {

@@ -161,16 +161,34 @@ func decodeExtra(v []byte) (extra, error) {
 	return x, nil
 }
 
+// claimYields marks a claim that has a third date. It is the highest bit of the first date's nanoseconds, which no instant
+// needs: a claim without that date is as it has always been.
+const claimYields = 0x80
+
 func encodeClaim(c authority.Claim) []byte {
-	b := appendTime(make([]byte, 0, 2*timeSize+len(c.Value)+sumSize), c.At)
-	return append(appendTime(b, c.ExpiresAt), c.Value...)
+	b := appendTime(make([]byte, 0, 3*timeSize+len(c.Value)+sumSize), c.At)
+	b = appendTime(b, c.ExpiresAt)
+	if !c.Yields.IsZero() {
+		b[timeSize-4] |= claimYields
+		b = appendTime(b, c.Yields)
+	}
+	return append(b, c.Value...)
 }
 
 func decodeClaim(key string, v []byte) (authority.Claim, error) {
 	if len(v) < 2*timeSize {
 		return authority.Claim{}, brokenf("the claim %q is too short", key)
 	}
-	return authority.Claim{
-		Key: key, At: readTime(v), ExpiresAt: readTime(v[timeSize:]), Value: bytes.Clone(v[2*timeSize:]),
-	}, nil
+	c := authority.Claim{Key: key, ExpiresAt: readTime(v[timeSize:])}
+	at := [timeSize]byte(v)
+	rest := v[2*timeSize:]
+	if at[timeSize-4]&claimYields != 0 {
+		if len(rest) < timeSize {
+			return authority.Claim{}, brokenf("the claim %q is too short", key)
+		}
+		at[timeSize-4] &^= claimYields
+		c.Yields, rest = readTime(rest), rest[timeSize:]
+	}
+	c.At, c.Value = readTime(at[:]), bytes.Clone(rest)
+	return c, nil
 }

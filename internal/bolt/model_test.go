@@ -34,7 +34,7 @@ func (m *model) append(b authority.Batch) bool {
 		return false
 	}
 	for _, c := range b.Claims {
-		if held, ok := m.claims[c.Key]; ok && held.ExpiresAt.After(c.At) {
+		if held, ok := m.claims[c.Key]; ok && !held.Gives(c.At) {
 			return false
 		}
 	}
@@ -135,7 +135,7 @@ func (d draw) date(what string, zero bool) time.Time {
 func (d draw) claim() authority.Claim {
 	return authority.Claim{
 		Key: rapid.SampledFrom(modelKeys).Draw(d.T, "key"), Value: []byte(rapid.StringN(0, 4, -1).Draw(d.T, "value")),
-		At: d.date("at", false), ExpiresAt: d.date("expires", false),
+		At: d.date("at", false), ExpiresAt: d.date("expires", false), Yields: d.date("yields", true),
 	}
 }
 
@@ -201,7 +201,7 @@ func TestStore_IsLikeTheModel(t *testing.T) {
 			"claim": func(t *rapid.T) {
 				c := d.claim()
 				held, ok := m.claims[c.Key]
-				free := !ok || !held.ExpiresAt.After(c.At)
+				free := !ok || held.Gives(c.At)
 				if err := s.Claim(ctx, c); (err == nil) != free || err != nil && !errors.Is(err, authority.ErrConflict) {
 					t.Fatalf("claim %+v: %v", c, err)
 				}

@@ -27,8 +27,9 @@ func (s *Store) claimItem(c authority.Claim) (it item, condition string, values 
 		it[attrValue] = bytesOf(c.Value)
 	}
 	it = date(it, attrUntil, c.ExpiresAt)
+	it = date(it, attrYields, c.Yields)
 	it = date(it, expiresAt, c.ExpiresAt.Add(claimSlack))
-	return it, "attribute_not_exists(pk) OR u <= :at", item{":at": number(c.At.Unix())}
+	return it, "attribute_not_exists(pk) OR u <= :at OR y <= :at", item{":at": number(c.At.Unix())}
 }
 
 // Claim takes c alone. A claim of another region counts as soon as it has arrived here. See authority.Store.
@@ -46,7 +47,7 @@ func (s *Store) Claim(ctx context.Context, c authority.Claim) error {
 		return err
 	}
 	for _, h := range held {
-		if h.ExpiresAt.After(c.At) {
+		if !h.Gives(c.At) {
 			return errClaimed
 		}
 	}
@@ -91,7 +92,7 @@ func (s *Store) Claimed(ctx context.Context, key string) (authority.Claim, error
 func (s *Store) claims(ctx context.Context, key string) ([]authority.Claim, error) {
 	var held []authority.Claim
 	err := s.query(ctx, "read a claim", claimPK(key), "", 0, func(it item) (bool, error) {
-		held = append(held, authority.Claim{Key: key, Value: getBytes(it, attrValue), ExpiresAt: getDate(it, attrUntil)})
+		held = append(held, authority.Claim{Key: key, Value: getBytes(it, attrValue), ExpiresAt: getDate(it, attrUntil), Yields: getDate(it, attrYields)})
 		return true, nil
 	})
 	return held, err

@@ -21,7 +21,7 @@ import (
 //	S#<subject>    <region>#<20 digits>#h x expires_at
 //	H              <region>               n x w        the head; w says which subjects its batch touched, and where
 //	D#<list>       <subject>                           a list has the subject
-//	C#<key>        <region>               v u o expires_at
+//	C#<key>        <region>               v u y o expires_at
 //	N#<region>     <name>                 n            a counter
 const (
 	keyPK     = "pk"
@@ -36,6 +36,7 @@ const (
 	attrWrote   = "w"
 	attrValue   = "v"
 	attrUntil   = "u"
+	attrYields  = "y"
 	attrHashed  = "h" // 1 where the entry came with a hash
 	attrOwner   = "o"
 

@@ -26,12 +26,12 @@ func (s *server) bearer(scope credential.Scope, h handler) handler {
 func (c *call) authenticate(scope credential.Scope) error {
 	text, ok := bearerToken(c.Request)
 	if !ok {
-		if _, err := c.server.authority.Cluster(c.Context()); err != nil {
+		if _, err := c.server.node.Cluster(c.Context()); err != nil {
 			return err
 		}
 		return access.ErrToken
 	}
-	caller, err := c.server.authority.Check(c.Context(), c.at, text, "")
+	caller, err := c.server.node.Check(c.Context(), c.at, text, "")
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (s *server) once(scope credential.Scope, h handler) handler {
 		if !c.hasKey() || !errors.Is(denied, access.ErrToken) {
 			return answer{}, denied
 		}
-		former, err := s.authority.Former(c.Context(), text)
+		former, err := s.authority.Former(c.Context(), c.at, text)
 		if err != nil {
 			return answer{}, denied
 		}

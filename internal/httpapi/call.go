@@ -36,6 +36,8 @@ type answer struct {
 	raw    []byte            // a body that is encoded already, instead of body
 	media  string            // its type, "" for JSON
 	header map[string]string // further headers
+
+	allowed *Allowed // instead of all: the answer to a proxy
 }
 
 // endpoint answers all requests for one path.
@@ -43,6 +45,7 @@ type endpoint struct {
 	server  *server
 	pattern string
 	methods methods
+	any     handler // of every method, instead of methods
 }
 
 // ServeHTTP runs the handler, and is the one place that writes an answer.
@@ -73,6 +76,9 @@ func (e endpoint) run(w http.ResponseWriter, c *call) (a answer, err error) {
 }
 
 func (e endpoint) handle(w http.ResponseWriter, c *call) (answer, error) {
+	if e.any != nil {
+		return e.any(c)
+	}
 	if e.methods == nil {
 		return answer{}, refuse(http.StatusNotFound, NotFound, "there is no such path")
 	}
@@ -143,6 +149,9 @@ func (c *call) failure(header http.Header, err error) answer {
 
 // challenge is that of RFC 6750 §3: it names an error only to a caller who showed a token.
 func (c *call) challenge() string {
+	if c.seen.Route == authzRoute && basicTried(c.Request) {
+		return `Basic realm="keyturn"`
+	}
 	for _, value := range c.Header.Values("Authorization") {
 		if _, shown := bearerIn(value); shown {
 			return `Bearer realm="keyturn", error="invalid_token"`
@@ -155,6 +164,10 @@ func (c *call) isOAuth() bool { return strings.HasPrefix(c.seen.Route, "/v1/oaut
 
 // write sends the answer. What fails from here on fails between us and the client.
 func (c *call) write(w http.ResponseWriter, a answer) {
+	if a.allowed != nil {
+		c.writeAllowed(w, a.allowed)
+		return
+	}
 	status := a.status
 	if status == 0 {
 		status = http.StatusOK
@@ -192,7 +205,7 @@ func (c *call) write(w http.ResponseWriter, a answer) {
 // origin is where a write comes from, for its record.
 func (c *call) origin(reason string) authority.Origin {
 	o := authority.Origin{At: c.at, RequestID: c.seen.RequestID, Source: c.seen.Source, Reason: reason}
-	if c.caller.Credential != nil {
+	if c.caller.Claims.ClientID != "" {
 		o.Actor, o.Version = c.caller.Claims.ClientID, c.caller.Claims.Version
 	}
 	return o

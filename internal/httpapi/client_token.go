@@ -11,6 +11,7 @@ import (
 type TokenParams struct {
 	ClientID     string
 	ClientSecret string
+	Assertion    string // instead of the secret (RFC 7523 §2.2); used once, so the request is not sent again
 	Scope        string // space separated; "": all that the credential has
 	Audience     string // "": the issuer
 }
@@ -28,16 +29,16 @@ func (c *Client) Token(ctx context.Context, p TokenParams) (Token, []byte, error
 	}
 	u := *c.base
 	u.Path += "/v1/oauth/token"
-	pair := url.QueryEscape(p.ClientID) + ":" + url.QueryEscape(p.ClientSecret)
+	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	if p.Assertion != "" {
+		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion", p.Assertion)
+	} else {
+		pair := url.QueryEscape(p.ClientID) + ":" + url.QueryEscape(p.ClientSecret)
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+	}
 	a, err := c.send(ctx, sending{
-		method: http.MethodPost,
-		url:    u.String(),
-		body:   []byte(form.Encode()),
-		header: http.Header{
-			"Content-Type":  {"application/x-www-form-urlencoded"},
-			"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(pair))},
-		},
-		again: true,
+		method: http.MethodPost, url: u.String(), body: []byte(form.Encode()), header: header, again: p.Assertion == "",
 	})
 	if err != nil {
 		return Token{}, nil, err

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 
+	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/license"
 )
 
 // live is GET /livez: the process answers.
@@ -17,7 +20,7 @@ func (s *server) live(*call) (answer, error) { return answer{body: Health{Status
 
 // ready is GET /readyz: the store, the keys and the clock can be used.
 func (s *server) ready(c *call) (answer, error) {
-	if failed := s.authority.Ready(c.Context(), c.at); len(failed) > 0 {
+	if failed := s.node.Ready(c.Context(), c.at); len(failed) > 0 {
 		c.seen.Code = string(Unavailable)
 		return answer{
 			status: http.StatusServiceUnavailable, body: Health{"unavailable", failed}, header: map[string]string{"Retry-After": "5"},
@@ -29,7 +32,7 @@ func (s *server) ready(c *call) (answer, error) {
 // discovery is the metadata of RFC 8414 §3 and of OpenID Connect Discovery §4. The endpoints are at the address that was
 // asked.
 func (s *server) discovery(c *call) (answer, error) {
-	cluster, err := s.authority.Cluster(c.Context())
+	cluster, err := s.node.Cluster(c.Context())
 	if err != nil {
 		return answer{}, err
 	}
@@ -65,23 +68,26 @@ func unique(list []string) []string {
 
 // jwks is GET /.well-known/jwks.json (RFC 7517 §5).
 func (s *server) jwks(c *call) (answer, error) {
-	cluster, err := s.authority.Cluster(c.Context())
+	set, err := s.node.KeySet(c.Context(), c.at)
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{body: cluster.JWKS(), header: cacheable()}, nil
+	return answer{body: set, header: cacheable()}, nil
 }
 
 // identity is GET /v1/cluster/identity.
 func (s *server) identity(c *call) (answer, error) {
-	cluster, err := s.authority.Cluster(c.Context())
+	cluster, err := s.node.Cluster(c.Context())
 	if err != nil {
 		return answer{}, err
 	}
-	l, err := s.authority.License(c.Context())
+	if cluster.License == nil {
+		return answer{}, fmt.Errorf("%w: the license has not arrived yet", access.ErrUnavailable)
+	}
+	l, err := license.Parse(cluster.License)
 	return answer{body: Identity{
-		ClusterID: cluster.ID.String(), Issuer: cluster.Issuer, Region: s.authority.Region(), HomeRegion: cluster.Home,
-		PeerID: s.authority.Self().String(), LicenseID: l.LicenseID.String(), LedgerKeys: cluster.LedgerKeys, Version: s.o.Version,
+		ClusterID: cluster.ID.String(), Issuer: cluster.Issuer, Region: s.node.Region(), HomeRegion: cluster.Home,
+		PeerID: s.node.Self().String(), LicenseID: l.LicenseID.String(), LedgerKeys: cluster.LedgerKeys, Version: s.o.Version,
 	}}, err
 }
 

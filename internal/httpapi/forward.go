@@ -85,7 +85,9 @@ func (f *Forward) ask(ctx context.Context, c *call, from string) (answer, error)
 	}
 	r.Header.Set(HeaderClientRequest, c.seen.RequestID)
 	r.Header.Set("X-Forwarded-For", c.seen.Source)
-	r.Header.Set(HeaderForwarded, from)
+	if from != "" {
+		r.Header.Set(HeaderForwarded, from)
+	}
 	resp, err := f.o.Transport.RoundTrip(r)
 	if err != nil {
 		return answer{}, unreachable(err)
@@ -128,7 +130,7 @@ const homeRoute = "/v1/cluster/home"
 // and what is not known here, which is no refusal.
 func (c *call) answerHere(h handler) (answer, error) {
 	s := c.server
-	if s.o.Forward == nil {
+	if s.o.Forward == nil && s.upstream == nil {
 		a, err := h(c)
 		return a, s.unknownHere(c, err)
 	}
@@ -143,24 +145,45 @@ func (c *call) answerHere(h handler) (answer, error) {
 	a, err := h(c)
 	err = s.unknownHere(c, err)
 	elsewhere := errors.Is(err, errElsewhere)
-	if !elsewhere && !errors.Is(err, authority.ErrNotHome) || c.seen.Route == homeRoute {
+	notHere := elsewhere || errors.Is(err, authority.ErrNotHome) || s.upstream != nil && errors.Is(err, access.ErrBeyond)
+	if !notHere || c.seen.Route == homeRoute && s.authority != nil {
 		return a, err
 	}
 	passed, unreached := s.forward(c)
+	if unreached != nil && s.upstream != nil && c.seen.Route == tokenRoute {
+		return c.alone(h)
+	}
 	switch {
 	case unreached != nil && elsewhere:
 		return answer{}, fmt.Errorf("%w: %v", err, unreached) // what is not known is asked for again, whoever is out of reach
 	case unreached != nil:
 		return answer{}, fmt.Errorf("%w: %w", err, unreached)
 	}
-	c.seen.Code = codeIn(passed)
+	c.seen.Code, c.seen.Forwarded = codeIn(passed), true
 	return passed, nil
+}
+
+// aloneKey marks the context of a request that the authority has been asked about in vain.
+type aloneKey struct{}
+
+// Alone reports whether the authority has been asked in vain, so that a sidecar does by itself what it can.
+func Alone(ctx context.Context) bool { return ctx.Value(aloneKey{}) != nil }
+
+// alone runs a handler again after the authority did not answer.
+func (c *call) alone(h handler) (answer, error) {
+	c.Body = io.NopCloser(bytes.NewReader(c.sent))
+	c.Request = c.WithContext(context.WithValue(c.Context(), aloneKey{}, true))
+	a, err := h(c)
+	if errors.Is(err, access.ErrBeyond) {
+		err = fmt.Errorf("%w: %w", err, ErrUnreachable)
+	}
+	return a, err
 }
 
 // unknownHere marks an error that only says that something has not arrived in this region, where that is not the home.
 func (s *server) unknownHere(c *call, err error) error {
 	unheard := errors.Is(err, authority.ErrNotKnown) || errors.Is(err, access.ErrUnknown)
-	if !unheard || s.authority.AtHome(c.Context()) == nil {
+	if !unheard || s.authority == nil || s.authority.AtHome(c.Context()) == nil {
 		return err
 	}
 	return &notHere{err}
@@ -174,8 +197,11 @@ func (e *notHere) Error() string { return errElsewhere.Error() + ": " + e.cause.
 
 func (*notHere) Is(target error) bool { return target == errElsewhere }
 
-// forward asks the home region.
+// forward asks the home region; a sidecar asks its authority.
 func (s *server) forward(c *call) (answer, error) {
+	if s.upstream != nil {
+		return s.askUpstream(c)
+	}
 	home, _, err := s.authority.Home(c.Context())
 	if errors.Is(err, access.ErrNotBootstrapped) && len(s.o.Forward) == 1 { // whoever else there is founds the cluster
 		home, err = slices.Collect(maps.Keys(s.o.Forward))[0], nil
@@ -190,6 +216,15 @@ func (s *server) forward(c *call) (answer, error) {
 		return answer{}, unreachable(fmt.Errorf("%.64q takes this region for the home", c.Header.Get(HeaderForwarded)))
 	}
 	return f.ask(c.Context(), c, s.authority.Region())
+}
+
+// askUpstream is forward on a sidecar.
+func (s *server) askUpstream(c *call) (answer, error) {
+	a, err := s.upstream.ask(c.Context(), c, "")
+	if s.passed != nil && c.Method != http.MethodGet && c.Method != http.MethodHead {
+		s.passed()
+	}
+	return a, err
 }
 
 // codeIn reads the code of an error answer, for the log.

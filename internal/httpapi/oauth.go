@@ -13,6 +13,9 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 )
 
+// tokenRoute is the token endpoint (RFC 6749 §3.2).
+const tokenRoute = "/v1/oauth/token"
+
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // oauth reads the form of an OAuth endpoint.
@@ -39,7 +42,7 @@ func (s *server) token(c *call, form url.Values) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	issued, err := s.authority.Issue(c.Context(), c.at, client, access.TokenRequest{
+	issued, err := s.node.Issue(c.Context(), c.at, client, access.TokenRequest{
 		Scope: form.Get("scope"), Audience: form.Get("audience"), Resource: form.Get("resource"),
 	})
 	if err != nil {
@@ -62,9 +65,9 @@ func (c *call) client(form url.Values) (access.Client, error) {
 	if err != nil {
 		return access.Client{}, err
 	}
-	client, err := c.server.authority.Authenticate(c.Context(), c.at, proof)
+	client, err := c.server.node.Authenticate(c.Context(), c.at, proof)
 	if err == nil {
-		c.seen.ClientID, c.seen.Version = client.ClientID(), client.Version.Number
+		c.seen.ClientID, c.seen.Version = client.ClientID(), client.Number()
 	}
 	return client, err
 }
@@ -141,7 +144,7 @@ func (s *server) introspect(c *call, form url.Values) (answer, error) {
 	if text == "" {
 		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "token is missing")
 	}
-	claims, active, err := s.authority.Introspect(c.Context(), c.at, asker, scopes, text)
+	claims, active, err := s.node.Introspect(c.Context(), c.at, asker, scopes, text)
 	if errors.Is(err, access.ErrUnknown) && !errors.Is(s.unknownHere(c, err), errElsewhere) {
 		err = nil // at home what is not known is not active
 	}
@@ -163,12 +166,12 @@ func (c *call) introspector(form url.Values) (id.ID, credential.Scopes, error) {
 		if err != nil {
 			return "", nil, err
 		}
-		return client.Credential.ID, client.Credential.Scopes, nil
+		return client.ID(), client.Scopes(), nil
 	}
 	if form.Get("client_secret") != "" || form.Get("client_assertion") != "" {
 		return "", nil, refuse(http.StatusBadRequest, InvalidRequest, "authenticate in one way only: a Bearer token, or as at the token endpoint")
 	}
-	caller, err := c.server.authority.Check(c.Context(), c.at, text, "")
+	caller, err := c.server.node.Check(c.Context(), c.at, text, "")
 	if err != nil {
 		return "", nil, err
 	}

@@ -40,13 +40,17 @@ type Observation struct {
 	Version    int    // the secret version behind the call; 0 where none is known
 	Superseded bool   // that version is superseded
 	Bytes      int64  // of the answer's body
+	Forwarded  bool   // another peer has answered
 	Err        error  // the cause of a 5xx
 }
 
-// server answers for one authority.
+// server answers for one node.
 type server struct {
-	authority *authority.Authority
+	node      Node
+	authority *authority.Authority // the node, where it is one; nil on a sidecar
 	o         ServerOptions
+	upstream  *Forward // to the authority, on a sidecar
+	passed    func()   // see SidecarOptions.Passed
 }
 
 // NewServer returns the handler of the whole API of an authority.
@@ -54,11 +58,16 @@ func NewServer(a *authority.Authority, o ServerOptions) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &server{a, o}
+	s := &server{node: a, authority: a, o: o}
+	return s.handler(s.routes())
+}
+
+// handler answers these routes, and all other paths with 404.
+func (s *server) handler(routes map[string]methods) http.Handler {
 	mux := http.NewServeMux()
-	for path, r := range s.routes() {
-		if o.Only == nil || o.Only(path) {
-			mux.Handle(path, endpoint{s, path, r})
+	for path, r := range routes {
+		if s.o.Only == nil || s.o.Only(path) {
+			mux.Handle(path, endpoint{server: s, pattern: path, methods: r})
 		}
 	}
 	other := endpoint{server: s, pattern: "other"}
@@ -83,7 +92,7 @@ func (s *server) routes() map[string]methods {
 		"/.well-known/oauth-authorization-server": {"GET": s.discovery},
 		"/.well-known/jwks.json":                  {"GET": s.jwks},
 
-		"/v1/oauth/token":      {"POST": oauth(s.token)},
+		tokenRoute:             {"POST": oauth(s.token)},
 		"/v1/oauth/introspect": {"POST": oauth(s.introspect)},
 
 		"/v1/bootstrap":                  {"POST": s.atHome(s.bootstrap)},

@@ -23,9 +23,11 @@ type rule struct {
 // rules is the one table from errors to answers; the first that matches counts. What is not in it is a 500 without detail.
 func rules() []rule {
 	return []rule{
-		{ErrUnreachable, 503, AuthorityUnreachable, "temporarily_unavailable", "the home region cannot be reached: try again", 5 * time.Second},
+		{ErrUnreachable, 503, AuthorityUnreachable, "temporarily_unavailable", "the authority cannot be reached: try again", 5 * time.Second},
 		{authority.ErrNotHome, 503, AuthorityUnreachable, "temporarily_unavailable", "another region is home, and this one has no way to it", 30 * time.Second},
 		{errElsewhere, 503, Unavailable, "temporarily_unavailable", "this has not arrived in this region, for all that is known: try again", 5 * time.Second},
+		{access.ErrStale, 503, Stale, "temporarily_unavailable", "", 5 * time.Second},
+		{access.ErrBeyond, 503, Stale, "temporarily_unavailable", "", 5 * time.Second},
 		{access.ErrNotBootstrapped, 503, NotBootstrapped, "temporarily_unavailable", "", 5 * time.Second},
 		{access.ErrClock, 503, Unavailable, "temporarily_unavailable", access.ErrClock.Error(), 30 * time.Second},
 		{access.ErrUnavailable, 503, Unavailable, "temporarily_unavailable", "not available at the moment: try again", time.Second},

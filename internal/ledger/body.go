@@ -7,6 +7,7 @@ import (
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/peer"
 )
 
 // ClusterBody is the first record of a cluster. It is signed with the key that it names.
@@ -90,19 +91,34 @@ type RevokedBody struct {
 	Version int `json:"version,omitempty"`
 }
 
-// Role says what a peer is.
-type Role string
-
-// The roles of a peer.
-const (
-	RoleAuthority Role = "authority"
-	RoleSidecar   Role = "sidecar"
-)
-
-// PeerBody says that a peer has joined.
+// PeerBody says that a peer has joined. An authority has neither keys nor scopes here: its keys are the cluster's.
 type PeerBody struct {
-	Name string `json:"name"`
-	Role Role   `json:"role"`
+	Name      string            `json:"name"`
+	Role      peer.Role         `json:"role"`
+	PublicKey jwk.Key           `json:"public_key,omitzero"`
+	TokenKey  jwk.Key           `json:"token_key,omitzero"`
+	Region    string            `json:"region,omitempty"`
+	MaxScopes credential.Scopes `json:"max_scopes,omitempty"`
+	JoinKey   id.ID             `json:"join_key,omitempty"`
+}
+
+// PeerChangeBody changes what is said of a peer. What is nil stays.
+type PeerChangeBody struct {
+	Name      *string            `json:"name,omitempty"`
+	MaxScopes *credential.Scopes `json:"max_scopes,omitempty"`
+}
+
+// JoinKeyBody creates a join key. The key itself is shown once and kept nowhere.
+type JoinKeyBody struct {
+	Name      string            `json:"name,omitempty"`
+	Region    string            `json:"region,omitempty"`
+	MaxScopes credential.Scopes `json:"max_scopes,omitempty"`
+	ExpiresAt time.Time         `json:"expires_at"`
+}
+
+// JoinKeyUsedBody says which peer has joined with a join key.
+type JoinKeyUsedBody struct {
+	PeerID id.ID `json:"peer_id"`
 }
 
 func newBody(k Kind) any {
@@ -125,6 +141,12 @@ func newBody(k Kind) any {
 		return new(RevokedBody)
 	case KindPeer:
 		return new(PeerBody)
+	case KindPeerChange:
+		return new(PeerChangeBody)
+	case KindJoinKey:
+		return new(JoinKeyBody)
+	case KindJoinKeyUsed:
+		return new(JoinKeyUsedBody)
 	}
 	return nil
 }

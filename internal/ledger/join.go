@@ -7,12 +7,15 @@ import (
 
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/peer"
 )
 
 // State is what a set of records says together.
 type State struct {
 	Cluster     *Cluster // nil: not bootstrapped, or its records are not in the set
 	Credentials map[id.ID]*credential.Credential
+	Peers       map[id.ID]*peer.Peer
+	JoinKeys    map[id.ID]*peer.JoinKey
 }
 
 // Join turns a set of records into state. It depends on the set alone: neither order nor duplicates change the answer.
@@ -21,7 +24,9 @@ func Join(records []*Record) State {
 	for _, r := range records {
 		bySubject[r.Subject] = append(bySubject[r.Subject], r)
 	}
-	s := State{Credentials: map[id.ID]*credential.Credential{}}
+	s := State{
+		Credentials: map[id.ID]*credential.Credential{}, Peers: map[id.ID]*peer.Peer{}, JoinKeys: map[id.ID]*peer.JoinKey{},
+	}
 	for subject, own := range bySubject {
 		switch subject.Kind() {
 		case id.Cluster:
@@ -29,6 +34,14 @@ func Join(records []*Record) State {
 		case id.Client:
 			if c := JoinCredential(own); c != nil {
 				s.Credentials[subject] = c
+			}
+		case id.Peer:
+			if p := JoinPeer(own); p != nil {
+				s.Peers[subject] = p
+			}
+		case id.JoinKey:
+			if k := JoinJoinKey(own); k != nil {
+				s.JoinKeys[subject] = k
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/peer"
 )
 
 // history is what happened in one or two regions.
@@ -418,7 +419,7 @@ func TestJoin_PutsEachSubjectInItsPlace(t *testing.T) {
 	two.cluster = another
 	data := append(clusterRecords(t), w.events[0].data, w.events[1].data, two.founding(t),
 		w.books[0].write(t, start, ledger.KindVersion, "cli_01jd6y0e00f2bvwrw0xk3y4t60", ledger.VersionBody{Version: 1, Digest: "d"}), // never created
-		w.books[0].write(t, start, ledger.KindPeer, peerA, ledger.PeerBody{Name: "p", Role: ledger.RoleSidecar}),
+		w.books[0].write(t, start, ledger.KindPeer, peerA, ledger.PeerBody{Name: "p", Role: peer.Sidecar}),
 		w.books[0].write(t, start, ledger.KindRevoked, "no id at all", ledger.RevokedBody{}),
 	)
 	records := openAll(t, data, "a")

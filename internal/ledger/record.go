@@ -32,17 +32,18 @@ type Kind string
 
 // The kinds of record. Kinds that a reader does not know are kept and do not change its state.
 const (
-	KindCluster    Kind = "cluster"
-	KindLicense    Kind = "license"
-	KindHome       Kind = "home"
-	KindKey        Kind = "key.published"
-	KindKeyRetired Kind = "key.retired"
-	KindCredential Kind = "credential"
-	KindVersion    Kind = "version"
-	KindRevoked    Kind = "revoked"
-	KindJoinKey    Kind = "join_key"
-	KindPeer       Kind = "peer"
-	KindPeerChange Kind = "peer.changed"
+	KindCluster     Kind = "cluster"
+	KindLicense     Kind = "license"
+	KindHome        Kind = "home"
+	KindKey         Kind = "key.published"
+	KindKeyRetired  Kind = "key.retired"
+	KindCredential  Kind = "credential"
+	KindVersion     Kind = "version"
+	KindRevoked     Kind = "revoked"
+	KindJoinKey     Kind = "join_key"
+	KindJoinKeyUsed Kind = "join_key.used"
+	KindPeer        Kind = "peer"
+	KindPeerChange  Kind = "peer.changed"
 )
 
 // Record is one fact. Times are UTC in whole seconds.

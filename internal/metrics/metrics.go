@@ -1,4 +1,4 @@
-// Package metrics counts what an authority does and writes it as Prometheus text. Names and labels are a contract with
+// Package metrics counts what an authority or a sidecar does and writes it as Prometheus text. Names and labels are a contract with
 // dashboards and live here, in one place; it is the only importer of github.com/VictoriaMetrics/metrics.
 //
 // The package knows no HTTP and nothing of credentials. Nothing in it fails: what cannot be a label becomes one that can.
@@ -19,9 +19,29 @@ import (
 type Gauges struct {
 	LedgerHead func() (region string, seq uint64, ok bool) // the newest record of the own region; not ok: unknown now
 	StoreBytes func() (size int64, ok bool)                // size of the store's file
+	More       func() []Sample                             // whatever else the program has
 }
 
-// Set is the metrics of one authority. It may be used from many goroutines.
+// Sample is one series at the moment.
+type Sample struct {
+	Name   string
+	Labels [][2]string // name, value
+	Value  float64
+}
+
+func (s Sample) write(w io.Writer) {
+	var labels []string
+	for _, l := range s.Labels {
+		labels = append(labels, l[0]+`="`+label(l[1])+`"`)
+	}
+	name := s.Name
+	if len(labels) > 0 {
+		name += "{" + strings.Join(labels, ",") + "}"
+	}
+	_, _ = fmt.Fprintf(w, "%s %v\n", name, s.Value)
+}
+
+// Set is the metrics of one authority or sidecar. It may be used from many goroutines.
 type Set struct {
 	set      *vm.Set
 	gauges   Gauges
@@ -29,12 +49,13 @@ type Set struct {
 	routes   sync.Map // route -> *latency
 	issued   [2]*vm.Counter
 	swept    *vm.Counter
+	proxied  *vm.Counter
 }
 
 // New returns the metrics of a program of that version, with every counter at zero.
 func New(version string, g Gauges) *Set {
 	set := vm.NewSet()
-	s := &Set{set: set, gauges: g, swept: set.NewCounter("keyturn_store_swept_total")}
+	s := &Set{set: set, gauges: g, swept: set.NewCounter("keyturn_store_swept_total"), proxied: set.NewCounter("keyturn_proxied_total")}
 	for i, secret := range [...]string{"current", "superseded"} {
 		s.issued[i] = set.NewCounter(fmt.Sprintf(`keyturn_tokens_issued_total{secret="%s"}`, secret))
 	}
@@ -76,6 +97,9 @@ func (s *Set) Token(superseded bool) {
 // Swept counts items that a sweep removed from the store.
 func (s *Set) Swept(items int) { s.swept.Add(items) }
 
+// Proxied counts a request that another peer has answered.
+func (s *Set) Proxied() { s.proxied.Inc() }
+
 // WritePrometheus writes all metrics in the Prometheus text format, with those of the Go runtime and of the process.
 func (s *Set) WritePrometheus(w io.Writer) {
 	s.set.WritePrometheus(w)
@@ -87,6 +111,11 @@ func (s *Set) WritePrometheus(w io.Writer) {
 	if s.gauges.StoreBytes != nil {
 		if size, ok := s.gauges.StoreBytes(); ok {
 			_, _ = fmt.Fprintf(w, "keyturn_store_bytes %d\n", size)
+		}
+	}
+	if s.gauges.More != nil {
+		for _, sample := range s.gauges.More() {
+			sample.write(w)
 		}
 	}
 	vm.WriteProcessMetrics(w)

@@ -19,6 +19,7 @@ import (
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/listen"
 )
 
 // ErrSettings says that a Config cannot work as it is: what was asked for has to change, not the machine.
@@ -58,56 +59,31 @@ type Config struct {
 }
 
 // check refuses settings that contradict each other, and says where to listen.
-func (c Config) check(ctx context.Context) (place, error) {
+func (c Config) check(ctx context.Context, log zerolog.Logger) (*listen.Server, error) {
 	if c.DataDir == "" {
-		return place{}, errors.New("a data directory is needed: name one with --data-dir")
+		return nil, errors.New("a data directory is needed: name one with --data-dir")
 	}
 	if c.Issuer != "" {
 		if err := authority.CheckIssuer(c.Issuer); err != nil {
-			return place{}, err
+			return nil, err
 		}
 	}
 	switch c.TokenAlg {
 	case "", "ES256", "EdDSA", "RS256":
 	default:
-		return place{}, fmt.Errorf("token algorithm %.16q: want ES256, EdDSA or RS256", c.TokenAlg)
+		return nil, fmt.Errorf("token algorithm %.16q: want ES256, EdDSA or RS256", c.TokenAlg)
 	}
-	p, err := parsePlace(ctx, c.Listen)
-	if err != nil {
-		return place{}, err
-	}
-	return p, c.checkTransport(p)
-}
-
-// checkTransport makes sure that secrets do not cross a network in the open by accident.
-func (c Config) checkTransport(p place) error {
-	secure := c.TLSCert != ""
-	switch {
-	case secure != (c.TLSKey != ""):
-		return errors.New("TLS takes a certificate and its key: give both --tls-cert and --tls-key")
-	case secure && c.InsecureHTTP:
-		return errors.New("--insecure-http contradicts --tls-cert: give one of them")
-	case !secure && !c.InsecureHTTP && !p.private:
-		return fmt.Errorf("%s can be reached by other hosts, and secrets would travel unencrypted: give --tls-cert and --tls-key, "+
-			"or listen on loopback, or say --insecure-http where a proxy in front speaks TLS", c.Listen)
-	}
-	return nil
-}
-
-// scheme is that of the server's URL.
-func (c Config) scheme() string {
-	if c.TLSCert != "" {
-		return "https"
-	}
-	return "http"
+	return listen.New(ctx, listen.Config{
+		At: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey, InsecureHTTP: c.InsecureHTTP, Log: log,
+	})
 }
 
 // options are the settings that the authority takes. Where other hosts' calls look like this host's, because a proxy makes
 // them, nothing is private.
-func (c Config) options(p place) authority.Options {
+func (c Config) options(p *listen.Server) authority.Options {
 	return authority.Options{
 		Issuer: c.Issuer, VendorKeys: c.VendorKeys, LicenseID: c.LicenseID, BootstrapToken: c.BootstrapToken,
-		Private: p.private && len(c.TrustedProxies) == 0, TokenAlg: c.TokenAlg, PeerIssuer: c.PeerIssuer,
+		Private: p.Private() && len(c.TrustedProxies) == 0, TokenAlg: c.TokenAlg, PeerIssuer: c.PeerIssuer,
 		SignAtOnce: c.SignAtOnce, AcceptClock: c.AcceptClock, SoleWriter: true,
 	}
 }

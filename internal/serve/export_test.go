@@ -10,7 +10,7 @@ import (
 )
 
 // Handler answers without a listener.
-func (s *Server) Handler() http.Handler { return s.http.Handler }
+func (s *Server) Handler() http.Handler { return s.handler() }
 
 // KeepHouse is the loop that Run has beside the HTTP server.
 func (s *Server) KeepHouse(ctx context.Context) { s.keepHouse(ctx) }

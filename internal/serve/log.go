@@ -53,7 +53,7 @@ func (s *Server) sayStart(ctx context.Context) {
 	if errors.Is(err, access.ErrNotBootstrapped) {
 		s.sayBootstrap()
 	}
-	if s.c.InsecureHTTP && !s.place.private {
+	if s.c.InsecureHTTP && !s.http.Private() {
 		s.log.Warn().Msg("plain HTTP off loopback: secrets travel unencrypted unless a proxy in front speaks TLS")
 	}
 	if failed := s.authority.Ready(ctx, s.now()); failed["clock"] != "" {
@@ -63,7 +63,7 @@ func (s *Server) sayStart(ctx context.Context) {
 
 func (s *Server) sayBootstrap() {
 	own := len(s.c.VendorKeys) == 0
-	if own && s.c.BootstrapToken == "" && !s.c.options(s.place).Private {
+	if own && s.c.BootstrapToken == "" && !s.c.options(s.http).Private {
 		s.log.Warn().Msg("there is no cluster, and nobody may bootstrap one: this authority is its own vendor and other hosts " +
 			"can reach it, so start it with --bootstrap-token-file, or with a --vendor-key")
 		return
@@ -84,13 +84,4 @@ func (s *Server) sayStop(err error) {
 		return
 	}
 	s.log.Info().Msg("stopped")
-}
-
-// complaints are what net/http has to say: failed handshakes, broken connections, panics.
-type complaints struct{ log zerolog.Logger }
-
-// Write implements io.Writer.
-func (c complaints) Write(b []byte) (int, error) {
-	c.log.Warn().Msg(strings.TrimSpace(string(b)))
-	return len(b), nil
 }

@@ -32,12 +32,24 @@ func NewKeySet(keys []jwk.Key) *KeySet {
 // Verify checks the signature of an access token and returns its claims and its key's id. It does not look at the time,
 // the audience or the issuer. The error is ErrToken.
 func (s *KeySet) Verify(text string) (Claims, string, error) {
+	return s.VerifyOr(text, func(string, Claims) (jwk.Key, bool) { return jwk.Key{}, false })
+}
+
+// VerifyOr is Verify that asks other for a key that is not in the set. What other is shown has not been checked: the key's
+// id that the header names, and the claims.
+func (s *KeySet) VerifyOr(text string, other func(keyID string, c Claims) (jwk.Key, bool)) (Claims, string, error) {
 	var c Claims
 	keyID := ""
 	err := s.verify(text, &c, func(header map[string]any) (jwk.Key, bool) {
+		if !isAccess(header) {
+			return jwk.Key{}, false
+		}
 		keyID, _ = header["kid"].(string)
-		key, known := s.keys[keyID]
-		return key, known && isAccess(header)
+		if key, known := s.keys[keyID]; known {
+			return key, true
+		}
+		key, known := other(keyID, c)
+		return key, known && key.ID() == keyID
 	})
 	return c, keyID, err
 }
@@ -49,7 +61,7 @@ func (s *KeySet) VerifyAssertion(text string) (Assertion, error) {
 		var a Assertion
 		err := s.verify(text, &a, func(header map[string]any) (jwk.Key, bool) {
 			keyID, named := header["kid"].(string)
-			return key, !isAccess(header) && (!named || keyID == key.ID() || !s.has(keyID))
+			return key, !isAccess(header) && !isJoinKey(header) && (!named || keyID == key.ID() || !s.has(keyID))
 		})
 		if err == nil {
 			return a, nil

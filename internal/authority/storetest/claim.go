@@ -57,7 +57,8 @@ func sameClaim(t *testing.T, u *user, want authority.Claim) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Key != want.Key || string(got.Value) != string(want.Value) || !got.ExpiresAt.Equal(want.ExpiresAt) {
+	if got.Key != want.Key || string(got.Value) != string(want.Value) ||
+		!got.ExpiresAt.Equal(want.ExpiresAt) || !got.Yields.Equal(want.Yields) {
 		t.Errorf("claim:\n got %+v\nwant %+v", got, want)
 	}
 }
@@ -83,6 +84,36 @@ var timeFacts = []fact{
 		if err := u.claim(t, "k", future.Add(2*time.Hour), future.Add(3*time.Hour)); err != nil {
 			t.Errorf("after it has expired: %v", err)
 		}
+	}},
+	{"ClaimYieldsBeforeItExpires", func(t *testing.T, u *user) {
+		note := authority.Claim{Key: "k", Value: []byte("old"), At: past, ExpiresAt: future, Yields: past.Add(time.Hour)}
+		if err := u.Claim(u.ctx, note); err != nil {
+			t.Fatal(err)
+		}
+		sameClaim(t, u, note)
+		late := note
+		late.Value, late.At = []byte("too soon"), note.Yields.Add(-time.Second)
+		conflict(t, "a second before it yields", u.Claim(u.ctx, late))
+		sameClaim(t, u, note)
+		late.Value, late.At, late.Yields = []byte("new"), note.Yields, time.Time{}
+		if err := u.Claim(u.ctx, late); err != nil {
+			t.Errorf("at the very instant: %v", err)
+		}
+		sameClaim(t, u, late)
+		conflict(t, "the new holder does not yield", u.claim(t, "k", future.Add(-time.Second), future))
+	}},
+	{"BatchTakesAClaimThatYields", func(t *testing.T, u *user) {
+		note := authority.Claim{Key: "k", At: past, ExpiresAt: future, Yields: past.Add(time.Hour)}
+		b := batch("local", authority.Head{}, "a")
+		b.Claims = []authority.Claim{note}
+		head := u.append(t, b)
+		sameClaim(t, u, note)
+		b = batch("local", head, "a")
+		b.Claims = []authority.Claim{{Key: "k", Value: []byte("new"), At: note.Yields.Add(-time.Second), ExpiresAt: future}}
+		conflict(t, "a second before it yields", u.Append(u.ctx, b))
+		b.Claims[0].At = note.Yields
+		u.append(t, b)
+		sameClaim(t, u, b.Claims[0])
 	}},
 	{"BatchTakesAnExpiredClaim", func(t *testing.T, u *user) {
 		until := past.Add(time.Hour)

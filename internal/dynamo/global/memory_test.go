@@ -169,5 +169,9 @@ func randomBatch(r *rand.Rand, after authority.Head) authority.Batch {
 
 func randomClaim(r *rand.Rand) authority.Claim {
 	at := start.Add(time.Duration(r.IntN(6)) * time.Hour)
-	return authority.Claim{Key: string(rune('x' + r.IntN(3))), Value: []byte("v"), At: at, ExpiresAt: at.Add(2 * time.Hour)}
+	c := authority.Claim{Key: string(rune('x' + r.IntN(3))), Value: []byte("v"), At: at, ExpiresAt: at.Add(2 * time.Hour)}
+	if r.IntN(3) == 0 {
+		c.Yields = at.Add(time.Hour)
+	}
+	return c
 }

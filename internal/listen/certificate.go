@@ -1,4 +1,4 @@
-package serve
+package listen
 
 import (
 	"crypto/tls"
@@ -24,7 +24,10 @@ type certificate struct {
 
 func loadCertificate(certFile, keyFile string, log zerolog.Logger) (*certificate, error) {
 	c := &certificate{files: [2]string{certFile, keyFile}, log: log}
-	return c, c.reload()
+	if err := c.reload(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // get implements tls.Config.GetCertificate.

@@ -1,6 +1,7 @@
-package serve
+package listen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/user"
+	"strconv"
 	"strings"
 )
 
@@ -61,8 +64,9 @@ func lookup(ctx context.Context, host string) (netip.Addr, error) {
 	return found[0], nil
 }
 
-// listen binds the place. A socket file that nobody listens on any more gives way.
-func (p place) listen(ctx context.Context) (net.Listener, error) {
+// bind binds the place. A socket file that nobody listens on any more gives way.
+func (s *Server) bind(ctx context.Context) (net.Listener, error) {
+	p := s.place
 	if p.network == "unix" {
 		if err := p.removeStale(ctx); err != nil {
 			return nil, err
@@ -73,10 +77,37 @@ func (p place) listen(ctx context.Context) (net.Listener, error) {
 	if err != nil || p.network != "unix" {
 		return l, err
 	}
-	if err := os.Chmod(p.address, 0o600); err != nil {
+	if err := s.open(p.address); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// open gives a socket to those who may use it. Nobody else can before: the directory's umask aside, a socket is made for its
+// owner alone.
+func (s *Server) open(path string) error {
+	if s.c.SocketGroup != "" {
+		gid, err := groupID(s.c.SocketGroup)
+		if err != nil {
+			return err
+		}
+		if err := os.Chown(path, -1, gid); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(path, cmp.Or(s.c.SocketMode, 0o600))
+}
+
+// groupID is the number of a group that is given by name or number.
+func groupID(group string) (int, error) {
+	if n, err := strconv.Atoi(group); err == nil {
+		return n, nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return 0, fmt.Errorf("group of the socket: %w", err)
+	}
+	return strconv.Atoi(g.Gid)
 }
 
 func (p place) removeStale(ctx context.Context) error {

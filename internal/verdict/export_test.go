@@ -1,0 +1,25 @@
+package verdict
+
+// Wait returns when what was Set before can be found.
+func (t *Tokens[V]) Wait() { t.c.entries.Wait() }
+
+// Wait returns when what was Set before can be found.
+func (p *Pairs) Wait() { p.c.entries.Wait() }
+
+// Wait returns when what was kept before can be found.
+func (g *Gate) Wait() {
+	g.tokens.Wait()
+	g.pairs.Wait()
+}
+
+// Collide makes all keys of all caches have the same hash.
+func (g *Gate) Collide() {
+	g.tokens.Collide()
+	g.pairs.Collide()
+}
+
+// Collide makes all tokens have the same hash.
+func (t *Tokens[V]) Collide() { t.c.hash = func(string) uint64 { return 7 } }
+
+// Collide makes all pairs have the same hash.
+func (p *Pairs) Collide() { p.c.hash = func(pair) uint64 { return 7 } }
