@@ -2,6 +2,7 @@ package boot_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -70,6 +71,9 @@ func TestFunctions_EndToEndOnDynamoDBAndKMS(t *testing.T) {
 	home.restart()
 	admin = home.admin(shared)
 	made := home.create(admin)
+	if again := home.create(admin); again.ClientID != made.ClientID {
+		t.Errorf("the same request again made %s, the first %s", again.ClientID, made.ClientID)
+	}
 	home.wants(200, "POST", "/v1/credentials/"+made.ClientID+"/rotate", admin, "")
 
 	// Another region of the same table writes into its own ledger, and dates what home has written.
@@ -77,7 +81,9 @@ func TestFunctions_EndToEndOnDynamoDBAndKMS(t *testing.T) {
 	second.admin(httpapi.Rotation{ClientID: shared.ClientID, ClientSecret: shared.ClientSecret})
 	second.wants(204, "DELETE", "/v1/credentials/"+made.ClientID, admin, "")
 	second.wants(200, "POST", "/v1/cluster/home", admin, `{"region":"eu-west-1"}`)
-	second.wants(200, "POST", "/v1/cluster/credentials/rotate", admin, "{}")
+	second.wants(200, "POST", "/v1/cluster/credentials/rotate", admin, "{}", "Idempotency-Key", "another-key-of-the-tests-0123456789")
+	second.clock.advance(2 * time.Minute) // all functions have heard of it
+	second.create(admin)
 	second.restart()
 	recovered(second)
 	second.tick()
@@ -141,7 +147,7 @@ func (s *stack) wants(status int, method, path, token, body string, header ...st
 
 func (s *stack) create(token string) (made httpapi.Created) {
 	s.t.Helper()
-	if err := json.Unmarshal([]byte(s.wants(201, "POST", "/v1/credentials", token, `{"name":"c"}`, "Idempotency-Key", "one-key-of-the-tests-0123456789abcdef")), &made); err != nil {
+	if err := json.Unmarshal([]byte(s.wants(201, "POST", "/v1/credentials", token, `{"name":"c"}`, "Idempotency-Key", fmt.Sprint("one-key-of-the-tests-0123456789-", s.clock.now().Unix(), s.env["AWS_REGION"]))), &made); err != nil {
 		s.t.Fatal(err)
 	}
 	return made
