@@ -7,9 +7,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Settings: make fuzz FUZZTIME=1m, make test PKG=./internal/ledger/
 FUZZTIME ?= 10s
+SOAK     ?= 5m
 PKG      ?= ./...
 # Where goroutines share memory.
-RACE     ?= $(patsubst %,./%/...,$(wildcard internal/authority internal/bolt internal/httpapi internal/access internal/keys internal/lambdahttp))
+RACE     ?= $(patsubst %,./%/...,$(wildcard internal/authority internal/bolt internal/httpapi internal/access internal/keys internal/lambdahttp internal/replica internal/verdict internal/agent sidecar/verify))
 # Of the Lambda functions: arm64, x86_64, or host.
 ARCH     ?= arm64
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -85,6 +86,10 @@ endif
 ifneq ($(wildcard infra/zips/*.go),)
 	$(MAKE) --no-print-directory zips
 endif
+
+.PHONY: soak
+soak: ## minutes of load on real processes: nothing may be left behind (SOAK=5m), then processes are killed for as long
+	go test -count=1 -timeout 60m -v -run 'Soak|WhateverBreaks' ./internal/fleet/ -soak $(SOAK) -chaos $(SOAK)
 
 .PHONY: budget
 budget: ## print the size thermometer; fails where a hard limit is broken

@@ -54,6 +54,8 @@ type tree struct {
 	Bootstrap   BootstrapCmd  `cmd:"" help:"Found the cluster and get its first secret."`
 	Token       TokenCmd      `cmd:"" help:"Print an access token."`
 	Credentials credentials   `cmd:"" help:"List, create, rotate and revoke credentials."`
+	Peers       peers         `cmd:"" help:"List, change and remove the hosts that check and issue tokens by themselves."`
+	JoinKeys    joinKeys      `cmd:"" help:"Make, list and revoke the keys with which hosts join."`
 	Keys        signingKeys   `cmd:"" help:"Rotate the key that tokens are signed with."`
 	Cluster     clusters      `cmd:"" help:"Move the home to another region."`
 	License     licenses      `cmd:"" help:"Issue, check and apply licenses."`

@@ -21,13 +21,14 @@ type DemoCmd struct{}
 const (
 	demoWindow = 4 * time.Second
 	demoTime   = time.Minute
+	demoPeers  = 3
 )
 
 // Run plays all scenes on a cluster of its own, which is gone afterwards. It fails at the first thing that does not hold.
 func (c *DemoCmd) Run(a *App) (err error) {
 	ctx, cancel := context.WithTimeout(a.Context, demoTime)
 	defer cancel()
-	cluster, err := devcluster.Start(ctx, devcluster.Options{Version: a.Version, Log: a.logger(zerolog.WarnLevel), Now: a.Now})
+	cluster, err := devcluster.Start(ctx, devcluster.Options{Peers: demoPeers, Version: a.Version, Log: a.logger(zerolog.ErrorLevel), Now: a.Now})
 	if err != nil {
 		return &failure{what: "demo", why: err}
 	}
@@ -39,6 +40,13 @@ func (c *DemoCmd) Run(a *App) (err error) {
 		return err
 	}
 	d := &demo{App: a, Context: ctx, cluster: cluster, client: client, transport: transport}
+	for _, url := range cluster.Sidecars() {
+		sidecar, err := httpapi.NewClient(url, httpapi.ClientOptions{Transport: transport, UserAgent: "keyturn-demo/" + a.Version})
+		if err != nil {
+			return err
+		}
+		d.sidecars = append(d.sidecars, sidecar)
+	}
 	d.first = pair{cluster.ClientID(), cluster.Secret().Reveal()}
 	if err := d.play(); err != nil {
 		if a.Context.Err() != nil {
@@ -57,7 +65,8 @@ type demo struct {
 	*App
 	context.Context
 	cluster   *devcluster.Cluster
-	client    *httpapi.Client
+	client    *httpapi.Client   // of the authority
+	sidecars  []*httpapi.Client // one for each
 	transport *http.Transport
 	began     time.Time
 	scene     int
@@ -80,6 +89,7 @@ func (d *demo) play() error {
 	}{
 		{"A vendor issues a license", d.showLicense},
 		{"The authority is bootstrapped with it", d.showBootstrap},
+		{fmt.Sprintf("%d hosts join, each with a key that works once", demoPeers), d.showPeers},
 		{"The first secret gets a token", d.showToken},
 		{"A client gets a credential of its own", d.showCreate},
 		{"Tokens are checked", d.showIntrospection},
@@ -89,7 +99,8 @@ func (d *demo) play() error {
 		{"The window closes, and nobody who changed in time notices", d.showEnd},
 		{"A secret has leaked: emergency rotation", d.showEmergency},
 		{"The client's credential is revoked", d.showRevocation},
-		{"The authority is restarted on its file", d.showRestart},
+		{"The authority is gone, and the sidecars go on", d.showOutage},
+		{"The authority is back on its file", d.showRestart},
 		{"The audit trail tells who did what", d.showAudit},
 	} {
 		d.scene++
@@ -131,8 +142,67 @@ func (d *demo) check(ok bool, format string, args ...any) error {
 
 // token gets a token as a client does.
 func (d *demo) token(p pair, scope string) (httpapi.Token, error) {
-	t, _, err := d.client.Token(d, httpapi.TokenParams{ClientID: p.id, ClientSecret: p.secret, Scope: scope})
+	return d.tokenAt(d.client, p, scope)
+}
+
+func (d *demo) tokenAt(c *httpapi.Client, p pair, scope string) (httpapi.Token, error) {
+	t, _, err := c.Token(d, httpapi.TokenParams{ClientID: p.id, ClientSecret: p.secret, Scope: scope})
 	return t, err
+}
+
+// onSidecars checks something on every sidecar, and prints it once.
+func (d *demo) onSidecars(what string, holds func(c *httpapi.Client) error) error {
+	for _, c := range d.sidecars {
+		if err := holds(c); err != nil {
+			return fmt.Errorf("%s, at the sidecar %s: %w", what, c.Server(), err)
+		}
+	}
+	return d.holds("%s", what)
+}
+
+// worksOnSidecars checks that a secret gets a token on every sidecar.
+func (d *demo) worksOnSidecars(p pair, what string) error {
+	return d.onSidecars(what, func(c *httpapi.Client) error {
+		_, err := d.tokenAt(c, p, "")
+		return err
+	})
+}
+
+// heard is how long a sidecar may take to hear of a revocation.
+const heard = time.Second
+
+// diesOnSidecars checks that a secret and a token are refused on every sidecar, a second from now at the latest.
+func (d *demo) diesOnSidecars(p pair, token, what string) error {
+	deadline := d.Now().Add(heard)
+	return d.onSidecars(what, func(c *httpapi.Client) error {
+		for {
+			_, err := d.tokenAt(c, p, "")
+			let := d.authz(c, token)
+			if isRefusal(err) && isRefusal(let) {
+				return nil
+			}
+			if err != nil && !isRefusal(err) || d.Now().After(deadline) {
+				return fmt.Errorf("it is not refused: the secret %w, the token %w", cmpErr(err), cmpErr(let))
+			}
+			if err := d.pause(10 * time.Millisecond); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// authz asks a sidecar as a proxy does. "" is a token that is not asked about.
+func (d *demo) authz(c *httpapi.Client, token string) error {
+	if token == "" {
+		return &httpapi.Error{Code: httpapi.Unauthorized}
+	}
+	_, err := c.Call(d, httpapi.Request{Path: "/authz", Bearer: token})
+	return err
+}
+
+func isRefusal(err error) bool {
+	var e *httpapi.Error
+	return errors.As(err, &e) && e.Code == httpapi.Unauthorized
 }
 
 // call asks the API and decodes the answer.

@@ -54,6 +54,38 @@ func (d *demo) showBootstrap() error {
 	return d.refusal(err, httpapi.AlreadyBootstrapped, "whoever comes second")
 }
 
+func (d *demo) showPeers() error {
+	t, err := d.token(d.first, "")
+	if err != nil {
+		return err
+	}
+	d.admin = t.AccessToken
+	var list httpapi.Peers
+	if err := d.call(&list, httpapi.Request{Path: "/v1/peers", Bearer: d.admin}); err != nil {
+		return err
+	}
+	sidecars := 0
+	for _, p := range list.Peers {
+		if p.Role == "sidecar" {
+			sidecars++
+		}
+	}
+	if err := d.check(sidecars == demoPeers, "%d sidecars and the region's authority are peers of the cluster", sidecars); err != nil {
+		return err
+	}
+	return d.onSidecars(fmt.Sprintf("each of them publishes the same %d keys", 1+demoPeers), func(c *httpapi.Client) error {
+		var set jwk.Set
+		a, err := c.Call(d, httpapi.Request{Path: "/.well-known/jwks.json"})
+		if err == nil {
+			err = a.Decode(&set)
+		}
+		if err == nil && len(set.Keys) != 1+demoPeers {
+			err = fmt.Errorf("it has %d", len(set.Keys))
+		}
+		return err
+	})
+}
+
 func (d *demo) showToken() error {
 	t, err := d.token(d.first, "")
 	if err != nil {
@@ -71,7 +103,15 @@ func (d *demo) showToken() error {
 	if err != nil {
 		return err
 	}
-	return d.check(claims.ClientID == d.first.id && claims.Version == 1, "anybody can check it with the published key %s: it says version %d of %s", keyID, claims.Version, claims.Subject)
+	return several(
+		func() error {
+			return d.check(claims.ClientID == d.first.id && claims.Version == 1, "anybody can check it with the published key %s: it says version %d of %s", keyID, claims.Version, claims.Subject)
+		},
+		func() error { return d.worksOnSidecars(d.first, "every sidecar issues one too, with a key of its own") },
+		func() error {
+			return d.onSidecars("every sidecar lets it through at /authz", func(c *httpapi.Client) error { return d.authz(c, t.AccessToken) })
+		},
+	)
 }
 
 func (d *demo) showCreate() error {
@@ -194,6 +234,8 @@ func (d *demo) showWindow() error {
 	}
 	return several(
 		func() error { return d.check(fresh.SecretExpiresAt == nil, "the new secret gets a token") },
+		func() error { return d.worksOnSidecars(d.second, "on every sidecar as well, at once") },
+		func() error { return d.worksOnSidecars(d.first, "and so does the old one, on every sidecar") },
 		func() error {
 			return d.check(old.SecretExpiresAt.Equal(d.deadline) && old.SecretVersionCurrent == 2,
 				"the old secret gets one too, and hears: until %s, version %d is current", clock(old.SecretExpiresAt.Time), old.SecretVersionCurrent)
@@ -236,6 +278,10 @@ func (d *demo) showEnd() error {
 	precise := errors.As(late, &e) && strings.Contains(e.Message, "retired on "+d.deadline.UTC().Format(time.RFC3339)) && strings.Contains(e.Message, "version 2 is current")
 	return several(
 		func() error { return d.refusal(late, httpapi.Unauthorized, "the host that came late") },
+		func() error {
+			return d.diesOnSidecars(d.first, "", "no sidecar takes it any more: each has a clock of its own")
+		},
+		func() error { return d.worksOnSidecars(d.second, "every sidecar takes the new one") },
 		func() error { return d.check(precise, "the refusal says when it was retired, and what to use instead") },
 		func() error {
 			return d.check(asked > 3, "%d times in a row both were asked: nobody was locked out", asked)
@@ -277,6 +323,9 @@ func (d *demo) showEmergency() error {
 		},
 		func() error { return d.refusedAs(d.second, "the leaked secret") },
 		func() error {
+			return d.diesOnSidecars(d.second, d.killed, "secret and tokens are dead on every sidecar, within a second")
+		},
+		func() error {
 			err := d.call(nil, httpapi.Request{Path: "/v1/credentials", Bearer: d.killed})
 			return d.refusal(err, httpapi.Unauthorized, "a token that was issued before, good for an hour yet")
 		},
@@ -308,11 +357,34 @@ func (d *demo) showRevocation() error {
 			return d.refusal(err, httpapi.Unauthorized, "calling with it")
 		},
 		func() error { return d.refusedAs(d.scoped, "its secret") },
+		func() error {
+			return d.diesOnSidecars(d.scoped, d.scopedToken, "both are dead on every sidecar, within a second")
+		},
+	)
+}
+
+func (d *demo) showOutage() error {
+	if err := d.cluster.Down(); err != nil {
+		return err
+	}
+	stranger := pair{d.third.id, d.second.secret[:len(d.second.secret)-6] + "AAAAAA"}
+	return several(
+		func() error {
+			return d.worksOnSidecars(d.third, "the authority has stopped; the current secret gets tokens on every sidecar")
+		},
+		func() error { return d.diesOnSidecars(d.second, d.killed, "what leaked stays dead on every sidecar") },
+		func() error {
+			return d.diesOnSidecars(d.scoped, d.scopedToken, "what was revoked stays dead on every sidecar")
+		},
+		func() error {
+			_, err := d.tokenAt(d.sidecars[0], stranger, "")
+			return d.refusal(err, httpapi.Unauthorized, "what cannot be a secret")
+		},
 	)
 }
 
 func (d *demo) showRestart() error {
-	if err := d.cluster.Restart(d); err != nil {
+	if err := d.cluster.Up(d); err != nil {
 		return err
 	}
 	if d.cluster.URL() != d.client.Server() {

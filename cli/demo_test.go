@@ -34,8 +34,8 @@ func TestDemo_OnATerminal(t *testing.T) {
 	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	if n := strings.Count(stdout.String(), "\x1b[32m✓\x1b[0m "); n != 33 {
-		t.Errorf("%d green signs, want 33", n)
+	if n := strings.Count(stdout.String(), "\x1b[32m✓\x1b[0m "); n != 47 {
+		t.Errorf("%d green signs, want 47", n)
 	}
 	if !strings.Contains(stderr.String(), "waiting for the window to close: 2s left") {
 		t.Errorf("it does not tell how long the wait is:\n%q", &stderr)
@@ -63,7 +63,7 @@ func TestDemo_FailsWhereItCannotTell(t *testing.T) {
 func TestDemo_FailsAtTheFirstThingThatDoesNotHold(t *testing.T) {
 	t.Parallel()
 	var late atomic.Bool
-	stdout, stderr := &trigger{at: " 8.", then: func() { late.Store(true) }}, &bytes.Buffer{}
+	stdout, stderr := &trigger{at: " 9.", then: func() { late.Store(true) }}, &bytes.Buffer{}
 	a := stage(t.Context(), nil, stdout, stderr)
 	a.Now = func() time.Time { // the window is over before anybody could use it
 		if late.Load() {
@@ -72,7 +72,7 @@ func TestDemo_FailsAtTheFirstThingThatDoesNotHold(t *testing.T) {
 		return time.Now()
 	}
 	if exit := a.Run([]string{"demo"}); exit != 1 || !strings.Contains(stdout.String(), "    FAILED this secret is version 1") ||
-		!strings.Contains(stderr.String(), "keyturn: demo, step 8: ") || strings.Contains(stdout.String(), " 9.") {
+		!strings.Contains(stderr.String(), "keyturn: demo, step 9: ") || strings.Contains(stdout.String(), "10.") {
 		t.Errorf("exit %d\n%s%s", exit, stdout, stderr)
 	}
 }

@@ -21,9 +21,12 @@ import (
 type DevCmd struct {
 	Dir      string `help:"Where the cluster is kept, instead of $XDG_DATA_HOME/keyturn/dev." placeholder:"D"`
 	Listen   string `help:"HOST:PORT on loopback; where it listened before, or any free port, where nothing is said." placeholder:"A"`
-	Peers    int    `help:"Sidecars beside the authority: this version has none, so 0." placeholder:"N"`
+	Peers    int    `default:"1" help:"How many sidecars run beside the authority." placeholder:"N"`
 	TokenAlg string `default:"ES256" enum:"ES256,EdDSA,RS256" help:"How tokens are signed: ES256, EdDSA or RS256."`
 }
+
+// maxDevPeers is how many sidecars the license of a cluster for trying things out allows.
+const maxDevPeers = 100
 
 // devReady is what --json prints once the cluster answers.
 type devReady struct {
@@ -37,8 +40,8 @@ type devReady struct {
 
 // Run keeps the cluster up until the program is told to stop.
 func (c *DevCmd) Run(a *App) (err error) {
-	if c.Peers != 0 {
-		return usage(fmt.Sprintf("--peers %d: this version of keyturn has no sidecars; leave it out", c.Peers))
+	if c.Peers < 0 || c.Peers > maxDevPeers {
+		return usage(fmt.Sprintf("--peers has to be 0 to %d", maxDevPeers))
 	}
 	dir, err := c.dir(a)
 	if err != nil {
@@ -49,7 +52,7 @@ func (c *DevCmd) Run(a *App) (err error) {
 		level = zerolog.InfoLevel
 	}
 	cluster, err := devcluster.Start(a.Context, devcluster.Options{
-		Dir: dir, Listen: c.Listen, TokenAlg: c.TokenAlg, Version: a.Version, Log: a.logger(level), Now: a.Now,
+		Dir: dir, Listen: c.Listen, Peers: c.Peers, TokenAlg: c.TokenAlg, Version: a.Version, Log: a.logger(level), Now: a.Now,
 	})
 	if errors.Is(err, serve.ErrSettings) {
 		return usage(err.Error())
@@ -91,18 +94,21 @@ func (c *DevCmd) dir(a *App) (string, error) {
 func (c *DevCmd) tell(a *App, cluster *devcluster.Cluster) error {
 	if a.flags.JSON {
 		line, err := json.Marshal(devReady{
-			Server: cluster.URL(), Sidecars: []string{}, ClientID: cluster.ClientID(), ClientSecret: cluster.Secret().Reveal(),
+			Server: cluster.URL(), Sidecars: cluster.Sidecars(), ClientID: cluster.ClientID(), ClientSecret: cluster.Secret().Reveal(),
 			Config: cluster.ConfigFile(), DataDir: cluster.DataDir(),
 		})
 		return orWire(a, line, err)
 	}
 	keyturn := "keyturn --config " + shellWord(cluster.ConfigFile())
-	if err := a.data(table([][]string{
-		{"server", cluster.URL()},
+	rows := [][]string{{"server", cluster.URL()}}
+	for _, url := range cluster.Sidecars() {
+		rows = append(rows, []string{"sidecar", url})
+	}
+	if err := a.data(table(append(rows, [][]string{
 		{"client_id", cluster.ClientID()},
 		{"config", cluster.ConfigFile() + " (with the secret)"},
 		{"data_dir", cluster.DataDir()},
-	})); err != nil {
+	}...))); err != nil {
 		return err
 	}
 	a.screen.note("\nIt runs until you stop it, and the same command brings the same cluster up again. Try, in another terminal:\n\n"+

@@ -88,8 +88,11 @@ func TestDev_IsTheSameClusterWhenItComesAgain(t *testing.T) {
 	first := start(t, nil, "dev", "--dir", dir, "--json")
 	d := ready(t, first)
 	want := map[string]any{
-		"server": d["server"], "sidecars": []any{}, "client_id": d["client_id"], "client_secret": d["client_secret"],
+		"server": d["server"], "sidecars": d["sidecars"], "client_id": d["client_id"], "client_secret": d["client_secret"],
 		"config": filepath.Join(dir, "config.json"), "data_dir": filepath.Join(dir, "authority"),
+	}
+	if list, ok := d["sidecars"].([]any); !ok || len(list) != 1 {
+		t.Errorf("sidecars: %v, want one", d["sidecars"])
 	}
 	if diff := cmp.Diff(want, d); diff != "" {
 		t.Error(diff)
@@ -106,7 +109,8 @@ func TestDev_IsTheSameClusterWhenItComesAgain(t *testing.T) {
 
 	second := start(t, nil, "dev", "--dir", dir, "--json")
 	again := ready(t, second)
-	if again["server"] != d["server"] || again["client_id"] != strings.TrimSuffix(d["client_id"].(string), "-1")+"-2" || again["client_secret"] == d["client_secret"] {
+	if again["server"] != d["server"] || again["client_id"] != strings.TrimSuffix(d["client_id"].(string), "-1")+"-2" || again["client_secret"] == d["client_secret"] ||
+		!cmp.Equal(again["sidecars"], d["sidecars"]) {
 		t.Errorf("first %v, then %v", d, again)
 	}
 	u.must("token")
@@ -141,7 +145,7 @@ func TestDev_Refuses(t *testing.T) {
 		exit int
 		says string
 	}{
-		"Peers":      {[]string{"--dir", dir + "2", "--peers", "1"}, 2, "has no sidecars"},
+		"Peers":      {[]string{"--dir", dir + "2", "--peers", "101"}, 2, "--peers has to be 0 to 100"},
 		"Algorithm":  {[]string{"--dir", dir + "3", "--token-alg", "none"}, 2, "token-alg"},
 		"NoHome":     {nil, 2, "--dir"},
 		"OffLoop":    {[]string{"--dir", dir + "4", "--listen", "0.0.0.0:0"}, 2, "loopback"},

@@ -30,7 +30,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"cluster": startCluster, "authority": startAuthority, "halt": halt, "clock": turnClock,
-			"exits": exits, "keep": keep, "only": onlySecrets,
+			"exits": exits, "keep": keep, "only": onlySecrets, "join": join,
 		},
 	})
 }

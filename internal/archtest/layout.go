@@ -91,5 +91,15 @@ func linkRules() []Rule {
 		},
 		Reach: Link,
 		Why:   "a function's start-up time and zip size are budgeted; it has no flags, no file and no use for a cache",
+	}, {
+		Name: "verify",
+		From: []string{"./sidecar/verify/..."},
+		Not: []string{
+			"github.com/alecthomas/kong/...", "go.etcd.io/bbolt/...", "./internal/bolt/...", "./internal/agent/...",
+			"./internal/replica/...", "github.com/rs/zerolog/...", "github.com/VictoriaMetrics/metrics/...",
+		},
+		Reach: Link,
+		Why: "other people's services link this package: what only keyturn's own programs need is no business of theirs, " +
+			"and what they link they have to update",
 	}}
 }

@@ -56,8 +56,8 @@ func (a *Authority) Join(ctx context.Context, o Origin, r JoinRequest) (Joined, 
 	o.Actor = key.String() // who let it in
 	j := joining{a: a, JoinRequest: r, key: key, self: id.New(id.Peer, o.At)}
 	err = a.commit(ctx, o, change{
-		touches: []string{key.String(), nodes, keyClaim(r.PublicKey), keyClaim(r.TokenKey)},
-		relies:  []string{c.ID.String()},
+		// The cluster is among them so that its license is read again: another writer may have renewed it just now.
+		touches: []string{c.ID.String(), key.String(), nodes, keyClaim(r.PublicKey), keyClaim(r.TokenKey)},
 		decide:  j.decide,
 	})
 	if err != nil {
@@ -97,10 +97,11 @@ func provenKey(c *access.Cluster, r JoinRequest) (id.ID, error) {
 // joining is one host's join.
 type joining struct {
 	JoinRequest
-	a    *Authority
-	key  id.ID // the join key
-	self id.ID // who the host will be
-	done Joined
+	a     *Authority
+	key   id.ID // the join key
+	self  id.ID // who the host will be
+	tries int
+	done  Joined
 }
 
 // decide looks at the records of the join key first: they outlive every claim, and come back with an import.
@@ -130,7 +131,8 @@ func (j *joining) decide(ctx context.Context, d *draft) error {
 	if err := j.claim(ctx, d, c, k); err != nil {
 		return err
 	}
-	if err := j.a.room(ctx, d, l.MaxNodes); err != nil {
+	j.tries++
+	if err := j.a.room(ctx, d, l.MaxNodes, j.tries > 1); err != nil {
 		return err
 	}
 	j.draft(d, c, k)

@@ -20,6 +20,9 @@ const (
 	maxPageBytes      = 3e6  // as JSON, about
 )
 
+// pollEvery is what peers are told where others write to the store: nothing here hears of it, so no request can wait for it.
+const pollEvery = 5 * time.Second
+
 // LedgerPage is what a peer gets of the ledgers after a cursor: of each region the records that come next, without a hole.
 type LedgerPage struct {
 	Region    string // whose authority made it; "" for a page of a copy
@@ -58,6 +61,9 @@ func (a *Authority) LedgerAfter(ctx context.Context, caller access.Caller, at ti
 		return LedgerPage{}, err
 	}
 	p.Region = a.o.Region
+	if !a.o.SoleWriter {
+		p.PollAfter = pollEvery
+	}
 	p.Freshness, err = a.freshness(ctx, at, p.Heads)
 	return p, err
 }

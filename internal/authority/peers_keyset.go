@@ -36,7 +36,10 @@ func (a *Authority) KeySet(ctx context.Context, at time.Time) (jwk.Set, error) {
 	changed := s.changed.Load() // before the peers are read: a later write counts again
 	if s.keys == nil || s.cluster != c || s.seen != changed || !a.o.SoleWriter && !s.fresh(at) {
 		active, err := a.sidecars(ctx, at)
-		if err != nil {
+		switch {
+		case err != nil && s.keys != nil && s.cluster == c && s.seen == changed:
+			return jwk.Set{Keys: slices.Clone(s.keys)}, nil // where the store cannot be read, what was read before stands
+		case err != nil:
 			return jwk.Set{}, err
 		}
 		s.keys, s.cluster, s.seen, s.at = c.JWKS().Keys, c, changed, at

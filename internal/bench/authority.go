@@ -55,20 +55,22 @@ func serveAuthority(ctx context.Context, dir string) error {
 	return s.Run(ctx)
 }
 
-// fill founds a cluster in dir and creates n credentials with so many writers, and says how long the credentials took.
-func fill(ctx context.Context, dir string, n, writers int) ([]client, time.Duration, error) {
+// fill founds a cluster in dir and creates n credentials with so many writers. It returns the shared credential, the others,
+// and how long these took.
+func fill(ctx context.Context, dir string, n, writers int) (admin client, clients []client, took time.Duration, err error) {
 	a, err := open(ctx, dir)
 	if err != nil {
-		return nil, 0, err
+		return client{}, nil, 0, err
 	}
 	defer a.Close() //nolint:errcheck // reopened by the process that is measured
 	now := func() authority.Origin { return authority.Origin{At: time.Now().UTC().Truncate(time.Second)} }
 	founded, err := a.Bootstrap(ctx, now(), authority.BootstrapRequest{}, authority.Once{})
 	if err != nil {
-		return nil, 0, err
+		return client{}, nil, 0, err
 	}
+	admin = client{founded.Credential.ID.String(), founded.Secret.Reveal()}
 	caller := access.Caller{Credential: founded.Credential, Scopes: founded.Credential.Scopes}
-	clients := make([]client, n)
+	clients = make([]client, n)
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	var group sync.WaitGroup
@@ -88,7 +90,7 @@ func fill(ctx context.Context, dir string, n, writers int) ([]client, time.Durat
 	}
 	group.Wait()
 	if err := failed.Load(); err != nil {
-		return nil, 0, *err
+		return client{}, nil, 0, *err
 	}
-	return clients, time.Since(start), nil
+	return admin, clients, time.Since(start), nil
 }

@@ -21,7 +21,7 @@ func checks(ctx context.Context, o options, dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	clients, _, err := fill(ctx, dir, 1000, 128)
+	_, clients, _, err := fill(ctx, dir, 1000, 128)
 	if err != nil {
 		return err
 	}

@@ -23,13 +23,27 @@ func (c client) request(address string) []byte {
 		"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", address, len(body), body)
 }
 
-// load asks for tokens over n connections until the time is over, and returns how many it got per second. Each connection
-// goes through the clients from a place of its own.
-func load(address string, clients []client, n int, d time.Duration) (float64, error) {
+// tokenRequests are those of all clients.
+func tokenRequests(address string, clients []client) [][]byte {
 	requests := make([][]byte, len(clients))
 	for i, c := range clients {
 		requests[i] = c.request(address)
 	}
+	return requests
+}
+
+// authzRequests ask a sidecar about each token, as a proxy does.
+func authzRequests(address string, tokens []string) [][]byte {
+	requests := make([][]byte, len(tokens))
+	for i, text := range tokens {
+		requests[i] = fmt.Appendf(nil, "GET /authz HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", address, text)
+	}
+	return requests
+}
+
+// load sends requests over n connections until the time is over, and returns how many were answered per second. Each
+// connection goes through the requests from a place of its own.
+func load(address string, requests [][]byte, n int, d time.Duration) (float64, error) {
 	var answered atomic.Int64
 	errs := make(chan error, n)
 	var group sync.WaitGroup

@@ -16,7 +16,7 @@ func writes(ctx context.Context, o options, dir string) error {
 		return err
 	}
 	const n = 3000
-	_, took, err := fill(ctx, dir, n, 16)
+	_, _, took, err := fill(ctx, dir, n, 16)
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func tokens(ctx context.Context, o options, dir string) error {
 		if err := os.Mkdir(home, 0o700); err != nil {
 			return err
 		}
-		clients, _, err := fill(ctx, home, n, 128)
+		_, clients, _, err := fill(ctx, home, n, 128)
 		if err != nil {
 			return err
 		}
@@ -55,20 +55,9 @@ func against(ctx context.Context, o options, bare *process, home string, clients
 	defer ours.stop()
 	what := fmt.Sprintf("%d credentials", len(clients))
 	report("start, "+what, "<= 1 s", ours.started.Round(time.Millisecond).String())
-	if _, err := load(ours.address, clients, o.connections, o.round); err != nil {
-		return err // this turn warms up and does not count
-	}
-	var ratios, rates []float64
-	for range o.rounds {
-		a, err := load(ours.address, clients, o.connections, o.round)
-		if err != nil {
-			return err
-		}
-		b, err := load(bare.address, clients, o.connections, o.round)
-		if err != nil {
-			return err
-		}
-		ratios, rates = append(ratios, a/b), append(rates, a)
+	ratios, rates, err := takeTurns(o, ours.address, tokenRequests(ours.address, clients), bare.address, tokenRequests(bare.address, clients))
+	if err != nil {
+		return err
 	}
 	memory, err := ours.anonymous()
 	if err != nil {
@@ -78,6 +67,26 @@ func against(ctx context.Context, o options, bare *process, home string, clients
 	report("token endpoint, "+what, "", fmt.Sprintf("%.0f/s", median(rates)))
 	report("anonymous memory (RssAnon) under load, "+what, "<= 200 MB", memory)
 	return nil
+}
+
+// takeTurns loads two servers by turns, and returns the ratio of the first one's throughput to the second one's for each
+// round, and the first one's requests per second.
+func takeTurns(o options, ours string, ourRequests [][]byte, bare string, bareRequests [][]byte) (ratios, rates []float64, err error) {
+	if _, err := load(ours, ourRequests, o.connections, o.round); err != nil {
+		return nil, nil, err // this turn warms up and does not count
+	}
+	for range o.rounds {
+		a, err := load(ours, ourRequests, o.connections, o.round)
+		if err != nil {
+			return nil, nil, err
+		}
+		b, err := load(bare, bareRequests, o.connections, o.round)
+		if err != nil {
+			return nil, nil, err
+		}
+		ratios, rates = append(ratios, a/b), append(rates, a)
+	}
+	return ratios, rates, nil
 }
 
 func median(list []float64) float64 {

@@ -18,12 +18,12 @@ type process struct {
 }
 
 // start runs this program in a role and waits until it says where it listens.
-func start(ctx context.Context, role, dir string) (*process, error) {
+func start(ctx context.Context, role, dir string, more ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-role", role, "-dir", dir)
+	cmd := exec.CommandContext(ctx, self, append([]string{"-role", role, "-dir", dir}, more...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

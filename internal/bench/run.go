@@ -13,6 +13,8 @@ const defaultRound = 2 * time.Second
 type options struct {
 	role        string
 	dir         string
+	authority   string
+	only        string
 	credentials int
 	connections int
 	rounds      int
@@ -26,6 +28,10 @@ func run(ctx context.Context, o options) error {
 		return serveBare()
 	case "authority":
 		return serveAuthority(ctx, o.dir)
+	case "sidecar":
+		return serveSidecar(ctx, o)
+	case "empty":
+		return serveEmpty()
 	}
 	dir, err := os.MkdirTemp("", "keyturn-bench-")
 	if err != nil {
@@ -33,9 +39,15 @@ func run(ctx context.Context, o options) error {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // only figures were in it
 	fmt.Printf("%-58s %10s %10s\n", "what", "budget", "measured")
-	for _, measure := range []func(context.Context, options, string) error{writes, checks, tokens} {
-		if err := measure(ctx, o, dir); err != nil {
-			return err
+	for _, m := range []struct {
+		name    string
+		measure func(context.Context, options, string) error
+	}{{"writes", writes}, {"checks", checks}, {"tokens", tokens}, {"sidecar", sidecars}, {"revocations", revocations}} {
+		if o.only != "" && o.only != m.name {
+			continue
+		}
+		if err := m.measure(ctx, o, dir); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
 	return nil

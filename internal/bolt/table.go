@@ -176,7 +176,7 @@ func (c *change) put(t table, key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	if t == entries { // a ledger only ever grows at its end, so half-empty pages would stay so
+	if t == entries || t == extras || t == subjects { // they grow at their ends, so half-empty pages would stay so
 		b.FillPercent = 0.95
 	}
 	if err := c.forget(b, t, key); err != nil {

@@ -3,7 +3,7 @@
 // as anybody would. A directory that it was given can be started again, and comes up as the same cluster.
 //
 // It is for trying things out: token keys sign at once, and the shared credential lies in a config file beside the data. It
-// logs nothing but what the authority logs. Errors name the file or address.
+// logs nothing but what the authority and the sidecars log. Errors name the file or address.
 package devcluster
 
 import (
@@ -20,6 +20,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/jwk"
@@ -30,10 +31,11 @@ import (
 // Options of a Cluster. The zero value is a cluster in a temporary directory on any free loopback port.
 type Options struct {
 	Dir      string           // kept; "": a temporary one, which Close removes
+	Peers    int              // sidecars beside the authority
 	Listen   string           // HOST:PORT on loopback; "": where the cluster in Dir listened before, else any free port
 	TokenAlg string           // ES256, EdDSA or RS256; "": ES256
 	Version  string           // of the build
-	Log      zerolog.Logger   // of the authority; the zero value writes nothing
+	Log      zerolog.Logger   // of the authority and the sidecars; the zero value writes nothing
 	Now      func() time.Time // nil: time.Now
 }
 
@@ -45,6 +47,8 @@ type Cluster struct {
 	license []byte
 	config  config
 	secret  credential.Secret
+
+	sidecars []*sidecar
 
 	server *serve.Server
 	stop   context.CancelFunc
@@ -90,7 +94,10 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	if err := c.up(ctx, c.o.Listen); err != nil {
 		return err
 	}
-	return c.join(ctx)
+	if err := c.join(ctx); err != nil {
+		return err
+	}
+	return c.startSidecars(ctx)
 }
 
 // up starts the authority.
@@ -167,15 +174,33 @@ func (c *Cluster) bootstrap(ctx context.Context) (done httpapi.Bootstrapped, err
 
 // Restart stops the authority as an operator would, and starts it again on the same file and address.
 func (c *Cluster) Restart(ctx context.Context) error {
-	listen := c.config.listen()
-	if err := c.down(); err != nil {
+	if err := c.Down(); err != nil {
 		return err
 	}
-	return c.up(ctx, listen)
+	return c.Up(ctx)
 }
 
-// down stops the authority and waits until it has let go of its file.
-func (c *Cluster) down() error {
+// Up starts the authority again after Down, on the same file and address.
+func (c *Cluster) Up(ctx context.Context) error { return c.up(ctx, c.config.listen()) }
+
+// Sidecar is the sidecar of that number, from 1.
+func (c *Cluster) Sidecar(n int) *agent.Agent { return c.sidecars[n-1].agent }
+
+// RestartSidecar stops a sidecar, and starts it again over the same directory, on another address.
+func (c *Cluster) RestartSidecar(ctx context.Context, n int) error {
+	if err := c.sidecars[n-1].end(); err != nil {
+		return err
+	}
+	s, err := c.startSidecar(ctx, n)
+	if err != nil {
+		return err
+	}
+	c.sidecars[n-1] = s
+	return nil
+}
+
+// Down stops the authority and waits until it has let go of its file; the sidecars go on.
+func (c *Cluster) Down() error {
 	if c.stop == nil {
 		return nil
 	}
@@ -186,7 +211,7 @@ func (c *Cluster) down() error {
 
 // Close stops the cluster, and removes its directory if that was a temporary one. Closing again does nothing.
 func (c *Cluster) Close() error {
-	err := c.down()
+	err := errors.Join(c.stopSidecars(), c.Down())
 	c.stop = nil
 	if c.o.Dir == "" {
 		err = errors.Join(err, os.RemoveAll(c.dir))

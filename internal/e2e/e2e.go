@@ -50,6 +50,7 @@ func Run(t *testing.T, target Target) {
 		{"Emergency", (*run).emergency},
 		{"LostAnswer", (*run).lostAnswer},
 		{"Revocation", (*run).revocation},
+		{"Peers", (*run).peers},
 		{"Refusals", (*run).refusals},
 		{"Trail", (*run).trail},
 	} {

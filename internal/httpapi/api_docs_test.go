@@ -72,6 +72,7 @@ type reader struct {
 	*fixture
 	vars  map[string]string
 	files map[string]string
+	host  *e2e.Host // the one that joins
 }
 
 // words splits a command as a shell would: single quotes, double quotes with variables and \", and spaces.
@@ -176,6 +177,20 @@ func (r *reader) learn(a e2e.Answer) {
 		r.vars["TOKEN"] = a.Text("access_token")
 	case a.Text("license_id") != "" && a.Text("cluster_id") != "":
 		return
+	case a.Text("join_key") != "":
+		r.vars["JOIN_KEY_ID"] = a.Text("join_key_id")
+		r.host = e2e.NewHost(r.T)
+		body, err := json.Marshal(r.host.Join(r.T, a.Text("join_key")))
+		if err != nil {
+			r.T.Fatal(err)
+		}
+		r.files["join.json"] = string(body)
+		r.clock.Advance(time.Second) // so that the host is younger than the authority
+	case a.Text("peer_id") != "":
+		r.vars["PEER_ID"] = a.Text("peer_id")
+		if a.Text("cluster_id") != "" {
+			r.vars["PEER_TOKEN"] = r.peerToken(r.host, a.Text("peer_id"))
+		}
 	}
 }
 
@@ -279,7 +294,7 @@ func TestDocs_CommandsAndAnswers(t *testing.T) {
 	}
 	for path, methods := range sortedRoutes() {
 		for _, method := range methods {
-			pattern := regexp.MustCompile("^(" + method + "|HEAD) " + strings.ReplaceAll(regexp.QuoteMeta(path), `\{client_id\}`, "[^/]+") + "$")
+			pattern := regexp.MustCompile("^(" + method + "|HEAD) " + regexp.MustCompile(`\\\{[a-z_]+\\\}`).ReplaceAllString(regexp.QuoteMeta(path), "[^/]+") + "$")
 			if method != "HEAD" && !slices.ContainsFunc(keysIn(seen), pattern.MatchString) {
 				t.Errorf("docs/api.md has no example of %s %s", method, path)
 			}

@@ -16,6 +16,7 @@ type ServerOptions struct {
 	Version        string            // of the build, as the identity tells it
 	TrustedProxies []netip.Prefix    // whose X-Forwarded-For, -Proto and -Host count
 	Observe        func(Observation) // called once for each answered request; nil: nobody looks
+	Stopping       <-chan struct{}   // closed when the server stops: what waits for news is answered then; nil: never
 
 	// Forward passes requests on to the authorities of other regions, by their names: to the one that is home what only home
 	// may do, and what is not known here. nil: nothing is passed on.
@@ -105,9 +106,20 @@ func (s *server) routes() map[string]methods {
 		"/v1/credentials/{client_id}":        {"GET": s.bearer(read, s.get), "DELETE": s.bearer(write, s.revoke)},
 		"/v1/credentials/{client_id}/rotate": {"POST": s.atHome(s.once(write, s.rotate))},
 
+		"/v1/join-keys":               {"GET": s.bearer(credential.PeersRead, s.listJoinKeys), "POST": s.atHome(s.bearer(credential.PeersWrite, s.createJoinKey))},
+		"/v1/join-keys/{join_key_id}": {"DELETE": s.bearer(credential.PeersWrite, s.revokeJoinKey)},
+		"/v1/peers":                   {"GET": s.bearer(credential.PeersRead, s.listPeers)},
+		"/v1/peers/join":              {"POST": s.atHome(s.join)},
+		"/v1/peers/{peer_id}": {
+			"GET":    s.bearer(credential.PeersRead, s.getPeer),
+			"PATCH":  s.atHome(s.bearer(credential.PeersWrite, s.changePeer)),
+			"DELETE": s.bearer(credential.PeersWrite, s.removePeer),
+		},
+
 		"/v1/audit":       {"GET": s.bearer(read, s.audit)},
 		"/v1/export":      {"GET": s.bearer(credential.Admin, s.export)},
 		"/v1/license":     {"PUT": s.atHome(s.bearer(credential.Admin, s.license))},
+		"/v1/ledger":      {"GET": s.bearer(credential.LedgerRead, s.ledgers)},
 		"/v1/ledger-keys": {"POST": s.atHome(s.bearer(credential.Admin, s.vouch))},
 		"/v1/keys/rotate": {"POST": s.atHome(s.bearer(credential.Admin, s.rotateKey))},
 	}

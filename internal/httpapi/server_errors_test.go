@@ -503,6 +503,7 @@ func TestServer_ClosedStore(t *testing.T) {
 	var store authority.Store
 	f := newFixture(t, setup{store: func(s authority.Store) authority.Store { store = s; return closable{s} }})
 	token := f.admin()
+	f.Want(200, "GET", "/.well-known/jwks.json")
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}

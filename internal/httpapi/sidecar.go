@@ -23,8 +23,9 @@ type Sidecar interface {
 	// Status is for people and for GET /v1/sidecar/status.
 	Status(at time.Time) SidecarStatus
 
-	// Deny refuses a credential or a peer on this host at once, until Allow. They return access.ErrRequest for what is neither.
+	// Deny refuses a credential or a peer on this host at once, until Allow. It returns access.ErrRequest for what is neither.
 	Deny(name string) error
+	// Allow takes a Deny back, with the same error.
 	Allow(name string) error
 	// Resync drops the copy of the ledgers and accepts the authority's anew.
 	Resync(ctx context.Context) error

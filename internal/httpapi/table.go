@@ -38,6 +38,7 @@ func rules() []rule {
 		{credential.ErrRefused, 401, Unauthorized, "invalid_client", "", 0},
 		{access.ErrToken, 401, Unauthorized, "invalid_client", "unauthorized", 0},
 		{authority.ErrBootstrapToken, 401, Unauthorized, "invalid_client", "unauthorized", 0},
+		{authority.ErrJoinKey, 401, Unauthorized, "invalid_client", "unauthorized", 0},
 		{access.ErrForbidden, 403, Forbidden, "unauthorized_client", "insufficient scope", 0},
 		{authority.ErrNotKnown, 404, NotFound, "invalid_request", "", 0},
 		{authority.ErrRaced, 409, Conflict, "invalid_request", "", 0},
@@ -45,6 +46,7 @@ func rules() []rule {
 		{authority.ErrLastAdmin, 409, LastAdmin, "invalid_request", "", 0},
 		{authority.ErrAlreadyBootstrapped, 409, AlreadyBootstrapped, "invalid_request", "", 0},
 		{authority.ErrLicenseExpired, 403, LicenseExpired, "invalid_request", "", 0},
+		{authority.ErrLicenseLimit, 403, LicenseLimit, "invalid_request", "", 0},
 		{authority.ErrLicense, 400, LicenseInvalid, "invalid_request", "", 0},
 		{authority.ErrMismatch, 422, IdempotencyMismatch, "invalid_request", "", 0},
 	}

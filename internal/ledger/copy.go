@@ -7,6 +7,12 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 )
 
+// A signed record begins with SignedVersion and, in its first HeaderLen bytes, has all but its payload.
+const (
+	SignedVersion = signedVersion
+	HeaderLen     = headerLen
+)
+
 // Read decodes a signed record without checking its signature: for records that were checked before they were kept, where
 // what keeps them notices damage itself. It returns ErrRecord.
 func Read(data []byte) (*Record, error) {

@@ -3,7 +3,6 @@ package peer
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/credential"
@@ -65,12 +64,9 @@ func CheckTTL(ttl time.Duration) error {
 func DefaultScopes(has credential.Scopes) credential.Scopes {
 	var reads []credential.Scope
 	for _, s := range slices.Concat(has, credential.KnownScopes()) {
-		if IsRead(s) && s != credential.LedgerRead && has.Allow(s) {
+		if s.Read() && s != credential.LedgerRead && has.Allow(s) {
 			reads = append(reads, s)
 		}
 	}
 	return credential.NewScopes(reads...)
 }
-
-// IsRead reports whether a scope only reads: its last part is read.
-func IsRead(s credential.Scope) bool { return strings.HasSuffix(string(s), ".read") }

@@ -66,6 +66,7 @@ func (s *Server) now() time.Time { return instant(s.c.Now) }
 func (s *Server) handler() http.Handler {
 	api := httpapi.NewServer(s.authority, httpapi.ServerOptions{
 		Now: s.c.Now, Version: s.c.Version, TrustedProxies: s.c.TrustedProxies, Observe: s.observe,
+		Stopping: s.http.Stopping(),
 	})
 	return httpapi.WithMetrics(api, s.metrics, s.c.MetricsOpen)
 }

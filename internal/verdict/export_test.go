@@ -1,5 +1,7 @@
 package verdict
 
+import "github.com/keyturn/keyturn/internal/id"
+
 // Wait returns when what was Set before can be found.
 func (t *Tokens[V]) Wait() { t.c.entries.Wait() }
 
@@ -23,3 +25,15 @@ func (t *Tokens[V]) Collide() { t.c.hash = func(string) uint64 { return 7 } }
 
 // Collide makes all pairs have the same hash.
 func (p *Pairs) Collide() { p.c.hash = func(pair) uint64 { return 7 } }
+
+// MoveAround is a Move, with something that happens in the middle of it.
+func (g *Generations) MoveAround(subject id.ID, between func()) {
+	g.move(&g.of[g.slot(subject)], between)
+}
+
+// Rests returns whether an answer that began at m may be kept, with something that happens in the middle of finding out,
+// and then whether it still stands.
+func (g *Generations) Rests(m Mark, subject, owner id.ID, between func()) (stands func() bool, ok bool) {
+	s, ok := g.stampAround(m, subject, owner, between)
+	return func() bool { return g.stands(s) }, ok
+}

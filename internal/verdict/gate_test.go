@@ -227,7 +227,7 @@ func TestGate_PairEndsWithItsWindow(t *testing.T) {
 	}
 }
 
-func TestGate_TokenOfAClockThatIsAhead(t *testing.T) {
+func TestGate_TokenHoldsUntilItsEnd(t *testing.T) {
 	t.Parallel()
 	w := open(t)
 	c := w.create(credential.Shared, time.Time{}, credential.Admin)
@@ -238,8 +238,13 @@ func TestGate_TokenOfAClockThatIsAhead(t *testing.T) {
 	if _, err := w.check(now.Add(-access.Leeway), text, ""); err != nil {
 		t.Error(err)
 	}
-	if _, err := w.check(now.Add(-access.Leeway-time.Second), text, ""); !errors.Is(err, access.ErrToken) {
-		t.Error(err)
+	for _, at := range []time.Time{now.Add(-access.Leeway - time.Second), now.Add(access.Lifetime)} {
+		if _, err := w.check(at, text, ""); !errors.Is(err, access.ErrToken) {
+			t.Errorf("at %s: %v", at, err)
+		}
+	}
+	if n := w.misses(func() { _, _ = w.check(now.Add(access.Lifetime-time.Second), text, "") }); n != 0 {
+		t.Error("not kept until its end")
 	}
 }
 

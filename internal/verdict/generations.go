@@ -35,14 +35,19 @@ func (g *Generations) Of(subject id.ID) uint64 { return g.of[g.slot(subject)].Lo
 
 // Move makes every entry that rests on subject dead. It is safe for concurrent use, and cheap.
 func (g *Generations) Move(subject id.ID) {
-	g.epoch.Add(1)
-	g.of[g.slot(subject)].Add(1)
+	g.move(&g.of[g.slot(subject)], func() {})
 }
 
 // MoveAll makes every entry dead: for a change of the key set or of the cluster, and for a view that stops answering.
 func (g *Generations) MoveAll() {
+	g.move(&g.all, func() {})
+}
+
+// move raises the epoch first: see stamp. What happens in between is for tests.
+func (g *Generations) move(counter *atomic.Uint64, between func()) {
 	g.epoch.Add(1)
-	g.all.Add(1)
+	between()
+	counter.Add(1)
 }
 
 // Mark is an instant in the order of moves. The zero Mark is before all of them.
@@ -66,8 +71,13 @@ type stamp struct {
 // what was before. A move raises the epoch first. So where the epoch still stands after the sum was read, the sum is that
 // of m, and whatever moves later makes the entry dead.
 func (g *Generations) stamp(m Mark, subject, owner id.ID) (stamp, bool) {
+	return g.stampAround(m, subject, owner, func() {})
+}
+
+func (g *Generations) stampAround(m Mark, subject, owner id.ID, between func()) (stamp, bool) {
 	s := stamp{subject: g.slot(subject), owner: g.slot(owner)}
 	s.sum = g.sum(s)
+	between()
 	return s, g.Mark() == m
 }
 

@@ -176,3 +176,23 @@ func TestTokens_ManySubjects(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// A move is more than one step, and so is a stamp. However they meet, no stamp of the state before outlives the move.
+func TestGenerations_NoStampOutlivesItsMove(t *testing.T) {
+	t.Parallel()
+	g := verdict.NewGenerations()
+	before := g.Mark()
+	var stands func() bool
+	var ok bool
+	g.MoveAround(subject, func() { stands, ok = g.Rests(before, subject, owner, func() {}) })
+	if ok && stands() {
+		t.Error("a stamp in the middle of a move stands after it")
+	}
+	for name, move := range moves(g) {
+		m := g.Mark()
+		stands, ok := g.Rests(m, subject, owner, move)
+		if ok && stands() {
+			t.Errorf("%s in the middle of a stamp does not end it", name)
+		}
+	}
+}

@@ -72,7 +72,7 @@ func (r request) do(ctx context.Context, a *App) (any, error) {
 }
 
 // Tick handles the event of a schedule, whatever is in it: a token key is published where one is missing, and retired once
-// its last token is dead.
+// its last token is dead; and a proof of freshness is stored, which the authorities of other regions pass on to their peers.
 func Tick(ctx context.Context, a *App, _ json.RawMessage) (any, error) {
 	open, err := a.Authority(ctx)
 	if err != nil {
@@ -83,6 +83,10 @@ func Tick(ctx context.Context, a *App, _ json.RawMessage) (any, error) {
 	err = errors.Join(open.EnsureKeys(ctx, at), open.RetireKeys(ctx, at))
 	if err != nil {
 		a.log.Error().Time("time", at).Err(err).Msg("cannot look after the token keys")
+	}
+	if stale := open.StoreFreshness(ctx, at); stale != nil {
+		a.log.Error().Time("time", at).Err(stale).Msg("cannot store a proof of freshness")
+		err = errors.Join(err, stale)
 	}
 	return struct{}{}, err
 }

@@ -21,10 +21,12 @@ func Rotate() Function {
 	}}
 }
 
-// Cluster founds the cluster, says what it is, and looks after its token keys by a schedule.
+// Cluster founds the cluster, says what it is, looks after its peers and, by a schedule, after its token keys.
 func Cluster() Function {
 	return Function{Name: "cluster", Boots: true, Event: Tick, Routes: []string{
 		"/v1/bootstrap", "/v1/cluster/identity", "/v1/cluster/home", "/v1/ledger-keys",
+		"/v1/join-keys", "/v1/join-keys/{join_key_id}", "/v1/peers", "/v1/peers/join", "/v1/peers/{peer_id}",
+		"/v1/ledger", "/v1/peers/self/usage",
 	}}
 }
 

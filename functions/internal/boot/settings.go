@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -46,6 +47,7 @@ func readSettings(env func(name string) string, bootstraps bool) (settings, erro
 		PeerIssuer: r.oneOf("KEYTURN_TOKEN_ISS", "url", "peer_id") == "peer_id", VendorKeys: r.vendorKeys(),
 	}
 	s.forward = r.regions()
+	s.options.Regions = slices.Sorted(maps.Keys(s.forward))
 	s.options.Joins = r.oneOf("KEYTURN_JOINS", "false", "true") == "true"
 	if s.options.Issuer != "" {
 		r.wrong("KEYTURN_ISSUER", authority.CheckIssuer(s.options.Issuer))

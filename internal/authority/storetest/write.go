@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 
@@ -204,6 +205,20 @@ var limitFacts = []fact{
 		if n := u.room(t, "c", 2); n != 2 {
 			t.Errorf("room for %d, want 2", n)
 		}
+	}},
+	{"MovesOfOneBatchComeInTurn", func(t *testing.T, u *user) {
+		for _, before := range []int{0, 1, 5} { // sets the counter to 2, whatever it is
+			u.count(t, "c", before, math.MaxInt32)
+			b := batch("count", u.heads(t)["count"], "counted")
+			b.Limits = []authority.Limit{{Name: "c", Delta: -math.MaxInt32}, {Name: "c", Delta: 2, Max: 2}}
+			u.append(t, b)
+			if n := u.room(t, "c", 3); n != 1 {
+				t.Errorf("from %d: room for %d, want 1", before, n)
+			}
+		}
+		b := batch("count", u.heads(t)["count"], "counted")
+		b.Limits = []authority.Limit{{Name: "c", Delta: -math.MaxInt32}, {Name: "c", Delta: 3, Max: 2}}
+		conflict(t, "above the limit in the end", u.Append(u.ctx, b))
 	}},
 	{"CountersAreApart", func(t *testing.T, u *user) {
 		u.count(t, "c", 3, 3)

@@ -1,0 +1,250 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/bolt"
+	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/listen"
+	"github.com/keyturn/keyturn/internal/metrics"
+	"github.com/keyturn/keyturn/internal/replica"
+	"github.com/keyturn/keyturn/internal/token"
+	"github.com/keyturn/keyturn/internal/verdict"
+)
+
+// Agent is a sidecar over one data directory, which nobody else can open meanwhile.
+type Agent struct {
+	c      Config
+	log    zerolog.Logger // adds the time
+	who    *identity
+	copyMu sync.Mutex // held while the file is swept or replaced
+	store  *copyFile
+
+	replica     *replica.Replica
+	generations *verdict.Generations
+	gate        *access.Gate  // over the replica
+	cached      *verdict.Gate // in front of gate
+	denied      *denied
+	up          *upstream
+
+	deniedChanged news
+	http          *listen.Server
+	handler       http.Handler
+	metrics       *metrics.Set
+	control       string // what proves that a caller can read the data directory
+	damaged       bool   // the replica was pulled anew, because its file was damaged
+}
+
+// Open opens the data directory, joins the cluster if this host has not done so, and makes everything ready to Run. It
+// returns ErrSettings, ErrJoinKey, ErrRefused, httpapi.ErrUnreachable where it cannot join, bolt.ErrLocked while another
+// process has the directory, or what is wrong with a file.
+func Open(ctx context.Context, c Config) (*Agent, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	c = c.withDefaults()
+	a := &Agent{c: c, generations: verdict.NewGenerations(), control: rand.Text()}
+	a.log = c.Log.Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) { e.Time("time", a.now()) }))
+	var err error
+	a.http, err = listen.New(ctx, listen.Config{
+		At: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey, InsecureHTTP: c.InsecureHTTP,
+		SocketMode: c.SocketMode, SocketGroup: c.SocketGroup, Log: a.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSettings, err)
+	}
+	if err := a.http.Prepare(); err != nil {
+		return nil, err
+	}
+	if err := openDir(c.DataDir); err != nil {
+		return nil, err
+	}
+	if err := a.openStore(); err != nil {
+		return nil, err
+	}
+	if err := a.open(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// now is the instant of one operation: UTC, whole seconds.
+func (a *Agent) now() time.Time { return a.c.Now().UTC().Truncate(time.Second) }
+
+// openStore opens the copy of the ledgers. A damaged one gives way to a new one: all that is in it can be pulled again.
+func (a *Agent) openStore() (err error) {
+	path := filepath.Join(a.c.DataDir, replicaFile)
+	a.store, err = openCopy(path)
+	if !errors.Is(err, bolt.ErrDamaged) {
+		return err
+	}
+	a.damaged = true
+	a.log.Error().Err(err).Msg("the copy of the ledgers is damaged: pulling it anew")
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	a.store, err = openCopy(path)
+	return err
+}
+
+// open is Open with the directory locked.
+func (a *Agent) open(ctx context.Context) (err error) {
+	if a.denied, err = openDenied(filepath.Join(a.c.DataDir, deniedFile)); err != nil {
+		return err
+	}
+	if a.who, err = openIdentity(a.c.DataDir); err != nil {
+		return err
+	}
+	if a.who.joined == nil {
+		if a.c.Name == "" {
+			a.c.Name, _ = os.Hostname()
+		}
+		if err := a.who.join(ctx, a.c, a.now()); err != nil {
+			return err
+		}
+		a.log.Info().Str("peer_id", a.Self().String()).Str("cluster_id", a.who.joined.ClusterID.String()).Msg("joined")
+	}
+	if a.up, err = newUpstream(a.c, a.who); err != nil {
+		return err
+	}
+	a.replica, err = replica.Open(ctx, a.store, a.who.joined.Anchor, replica.Options{
+		Now: a.c.Now, Changed: a.moved, Report: a.report, Spare: a.spare,
+	})
+	if err != nil {
+		return err
+	}
+	a.gate = access.NewGate(a.replica, access.Options{
+		Signer:      func(context.Context, time.Time) (*token.Signer, id.ID, error) { return a.who.token, a.Self(), nil },
+		ClockBehind: a.clockBehind, PeerIssuer: a.c.PeerIssuer, MayGrant: a.mayGrant,
+	})
+	if a.cached, err = verdict.NewGate(a.gate, a.generations, verdict.Options{ClockBehind: a.clockBehind}); err != nil {
+		return err
+	}
+	a.metrics = metrics.New(a.c.Version, metrics.Gauges{More: a.gauges})
+	a.handler, err = a.newHandler()
+	return err
+}
+
+// moved is told of every change of the replica once readers see it.
+func (a *Agent) moved(subjects []id.ID, cluster bool) {
+	if cluster {
+		a.generations.MoveAll()
+		return
+	}
+	for _, s := range subjects {
+		a.generations.Move(s)
+	}
+}
+
+// newHandler is the API with the metrics beside it.
+func (a *Agent) newHandler() (http.Handler, error) {
+	forward, err := httpapi.NewForward(a.c.Authority, httpapi.ForwardOptions{Transport: a.c.Transport})
+	if err != nil {
+		return nil, fmt.Errorf("%w: --authority: %w", ErrSettings, err)
+	}
+	api := httpapi.NewSidecar(a, httpapi.SidecarOptions{
+		ServerOptions: httpapi.ServerOptions{
+			Now: a.c.Now, Version: a.c.Version, Observe: a.observe, Stopping: a.http.Stopping(),
+		},
+		Upstream: forward, Hosts: a.hosts(), Control: a.control, Passed: a.replica.Nudge,
+	})
+	return httpapi.WithMetrics(markReading(api), a.metrics, a.c.MetricsOpen), nil
+}
+
+// hosts says which Host headers are answered: those that name this host, where only this host can call over TCP. nil is all.
+func (a *Agent) hosts() func(string) bool {
+	if a.http.Unix() || slices.Contains(a.c.Hosts, "*") || !a.http.Private() && len(a.c.Hosts) == 0 {
+		return nil
+	}
+	return func(host string) bool {
+		name := host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			name = h
+		}
+		return httpapi.NamesThisHost(host) || slices.ContainsFunc(a.c.Hosts, func(own string) bool { return strings.EqualFold(own, name) })
+	}
+}
+
+// Listen binds the address. From then on URL says where, and callers wait for Run.
+func (a *Agent) Listen(ctx context.Context) error { return a.http.Listen(ctx) }
+
+// URL is the address at which this host reaches the sidecar, without a trailing slash; "" before Listen.
+func (a *Agent) URL() string { return a.http.URL() }
+
+// Run answers requests and keeps the copy of the ledgers up to date until ctx ends; then it finishes what is under way and
+// closes everything. It binds the address unless Listen did.
+func (a *Agent) Run(ctx context.Context) error {
+	if a.URL() == "" {
+		if err := a.Listen(ctx); err != nil {
+			return errors.Join(err, a.Close())
+		}
+	}
+	if err := a.sayRunning(); err != nil {
+		return errors.Join(err, a.Close())
+	}
+	a.log.Info().Str("url", a.URL()).Str("peer_id", a.Self().String()).Str("authority", a.c.Authority).
+		Str("data_dir", a.c.DataDir).Str("version", a.c.Version).Msg("listening")
+	work, leave := context.WithCancel(context.WithoutCancel(ctx))
+	var working sync.WaitGroup
+	working.Go(func() { _ = a.replica.Run(work, a.up) })
+	working.Go(func() { a.keepHouse(work) })
+	err := a.http.Serve(ctx, a.handler)
+	leave()
+	working.Wait()
+	a.sayStopped()
+	err = errors.Join(err, a.Close())
+	if err != nil {
+		a.log.Error().Err(err).Msg("stopped")
+	} else {
+		a.log.Info().Msg("stopped")
+	}
+	return err
+}
+
+// Reload reads the TLS certificate and what is denied again.
+func (a *Agent) Reload() error {
+	err := errors.Join(a.http.Reload(), a.denied.reload())
+	a.deniedChanged.announce()
+	if err != nil {
+		a.log.Error().Err(err).Msg("cannot reload everything: what was before stays")
+	}
+	return err
+}
+
+// Close lets go of the address, the caches and the data directory. Run does so itself.
+func (a *Agent) Close() error {
+	a.http.Close()
+	if a.cached != nil {
+		a.cached.Close()
+	}
+	a.c.closeIdle()
+	if a.replica != nil {
+		return a.replica.Close()
+	}
+	if a.store == nil {
+		return nil
+	}
+	return a.store.Close()
+}
+
+// closeIdle ends connections to the authority that nobody uses.
+func (c Config) closeIdle() {
+	if t, ok := c.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}

@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/disk"
+	"github.com/keyturn/keyturn/internal/id"
+)
+
+// denied is what an operator of this host refuses, whatever the ledgers say. It is read on every use, and kept on disk.
+type denied struct {
+	path string
+	mu   sync.Mutex // held by who changes it
+	set  atomic.Pointer[map[deniedID]bool]
+}
+
+// deniedID is a credential or a peer, or one version of a credential.
+type deniedID struct {
+	id      id.ID
+	version int // 0: all of it
+}
+
+type deniedFileBody struct {
+	Denied []string `json:"denied"`
+}
+
+func openDenied(path string) (*denied, error) {
+	d := &denied{path: path}
+	d.set.Store(&map[deniedID]bool{})
+	return d, d.reload()
+}
+
+// reload reads the file again. What was denied stays denied where the file cannot be read.
+func (d *denied) reload() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	text, err := disk.ReadPrivate(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var body deniedFileBody
+	if err := json.Unmarshal(text, &body); err != nil {
+		return fmt.Errorf("%s is damaged: restore it, or remove it and deny again what has to be denied", d.path)
+	}
+	set := map[deniedID]bool{}
+	for _, name := range body.Denied {
+		parsed, err := parseDenied(name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.path, err)
+		}
+		set[parsed] = true
+	}
+	d.set.Store(&set)
+	return nil
+}
+
+// parseDenied reads a client id, of a credential or of a version, or a peer id. It returns access.ErrRequest.
+func parseDenied(name string) (deniedID, error) {
+	if p, err := id.Parse(id.Peer, name); err == nil {
+		return deniedID{p, 0}, nil
+	}
+	c, err := id.ParseClientID(name)
+	if err != nil {
+		return deniedID{}, fmt.Errorf("%w: %.64q is neither a client id (cli_…) nor a peer id (peer_…)", access.ErrRequest, name)
+	}
+	return deniedID{c.Credential, c.Version}, nil
+}
+
+func (n deniedID) String() string {
+	if n.id.Kind() == id.Client {
+		return id.ClientID{Credential: n.id, Version: n.version}.String()
+	}
+	return n.id.String()
+}
+
+// has reports whether a credential is denied, or that version of it, or a peer.
+func (d *denied) has(subject id.ID, version int) bool {
+	set := *d.set.Load()
+	return len(set) > 0 && (set[deniedID{subject, 0}] || set[deniedID{subject, version}])
+}
+
+// change adds or removes a name. It is on disk before it holds for good, and holds at once for a new one.
+func (d *denied) change(name string, deny bool) error {
+	parsed, err := parseDenied(name)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	set := maps.Clone(*d.set.Load())
+	if deny {
+		set[parsed] = true
+		d.set.Store(&set)
+	} else {
+		delete(set, parsed)
+	}
+	if err := writeJSON(d.path, deniedFileBody{names(set)}); err != nil {
+		return fmt.Errorf("keep what is denied: %w", err)
+	}
+	d.set.Store(&set)
+	return nil
+}
+
+func names(set map[deniedID]bool) []string {
+	list := make([]string, 0, len(set))
+	for n := range set {
+		list = append(list, n.String())
+	}
+	slices.Sort(list)
+	return list
+}
+
+// list is what is denied, in order; never nil.
+func (d *denied) list() []string { return names(*d.set.Load()) }

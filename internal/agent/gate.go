@@ -1,0 +1,241 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/duration"
+	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// announced is how long a token key is known before it signs where the authority could do it: verifiers cache key sets.
+const announced = 15 * time.Minute
+
+// learnTimeout bounds one look into the authority's ledger for what is not known here.
+const learnTimeout = 4 * time.Second
+
+// Cluster implements httpapi.Node.
+func (a *Agent) Cluster(ctx context.Context) (*access.Cluster, error) { return a.replica.Cluster(ctx) }
+
+// Authenticate implements httpapi.Node. Whether the copy is fresh enough depends on what the client asks for: see Issue. A
+// client assertion is ErrBeyond: only the authority can claim it once.
+func (a *Agent) Authenticate(ctx context.Context, at time.Time, p access.Proof) (access.Client, error) {
+	if p.Assertion != "" {
+		return access.Client{}, access.ErrBeyond
+	}
+	c, err := a.cached.Authenticate(ctx, at, p)
+	if errors.Is(err, access.ErrUnknown) {
+		err = a.learn(ctx, func(ctx context.Context) error {
+			c, err = a.cached.Authenticate(ctx, at, p)
+			return err
+		})
+	}
+	if err != nil {
+		return access.Client{}, err
+	}
+	if a.denied.has(c.ID(), c.Number()) {
+		return access.Client{}, fmt.Errorf("%w: this credential is denied on this host", access.ErrRefused)
+	}
+	return c, nil
+}
+
+// Check implements httpapi.Node. The bound that holds is the shortest of the token's scopes; a peer's own token has none,
+// for it is what peers help each other with when the authority is gone.
+func (a *Agent) Check(ctx context.Context, at time.Time, text, audience string) (access.Caller, error) {
+	if c, ok, err := a.checkReader(ctx, at, text); ok {
+		return c, err
+	}
+	c, err := a.check(ctx, at, text, audience)
+	if err == nil && c.Peer == nil {
+		err = a.fresh(at, c.Scopes)
+	}
+	return c, err
+}
+
+// check is Check of a copy of any age.
+func (a *Agent) check(ctx context.Context, at time.Time, text, audience string) (access.Caller, error) {
+	c, err := a.cached.Check(ctx, at, text, audience)
+	if errors.Is(err, access.ErrUnknown) {
+		err = a.learn(ctx, func(ctx context.Context) error {
+			c, err = a.cached.Check(ctx, at, text, audience)
+			return err
+		})
+	}
+	if err != nil {
+		return access.Caller{}, err
+	}
+	if a.denied.has(c.ID(), c.Claims.Version) || c.Issuer != nil && a.denied.has(c.Issuer.ID, 0) {
+		return access.Caller{}, fmt.Errorf("%w: it is denied on this host", access.ErrToken)
+	}
+	return c, nil
+}
+
+// learn tries again what is not known here, as soon as there is more in the copy, until a pull of the authority's ledger that
+// begins now has brought all that there is. Unknown is not revoked: where the authority cannot be asked, it is ErrStale.
+func (a *Agent) learn(ctx context.Context, try func(context.Context) error) error {
+	asking, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	pulled := make(chan error, 1)
+	go func() { pulled <- a.replica.Pull(asking) }()
+	for {
+		changed := a.replica.Changed()
+		if err := try(ctx); !errors.Is(err, access.ErrUnknown) {
+			return err
+		}
+		select {
+		case <-changed:
+		case err := <-pulled:
+			if err != nil {
+				return fmt.Errorf("%w: this is not known here, and the authority cannot be asked at the moment", access.ErrStale)
+			}
+			return try(ctx)
+		}
+	}
+}
+
+// fresh returns ErrStale where the last proof of freshness is older than what these scopes allow.
+func (a *Agent) fresh(at time.Time, scopes credential.Scopes) error {
+	bound := a.bound(scopes)
+	fresh := a.replica.Fresh()
+	switch {
+	case fresh.IsZero():
+		return fmt.Errorf("%w: there was no proof of freshness yet", access.ErrStale)
+	case at.Sub(fresh) > bound:
+		return fmt.Errorf("%w: the last proof of freshness is from %s, and what is asked for may be %s old at most",
+			access.ErrStale, fresh.Format(time.RFC3339), duration.Format(bound))
+	}
+	return nil
+}
+
+// bound is the shortest of those that hold for these scopes.
+func (a *Agent) bound(scopes credential.Scopes) time.Duration {
+	for _, s := range scopes {
+		if !s.Read() {
+			return min(a.c.OfflineRead, a.c.OfflineWrite)
+		}
+	}
+	return a.c.OfflineRead
+}
+
+// Issue implements httpapi.Node. What is beyond this peer's max_scopes is ErrBeyond, and so is everything for as long as
+// verifiers may not have seen its key and the authority answers.
+func (a *Agent) Issue(ctx context.Context, at time.Time, c access.Client, r access.TokenRequest) (access.Token, error) {
+	if err := a.fresh(at, asked(c, r)); err != nil {
+		return access.Token{}, err
+	}
+	if !httpapi.Alone(ctx) && a.unseen(ctx, at) && a.up.reachable.Load() {
+		return access.Token{}, access.ErrBeyond
+	}
+	return a.gate.Issue(ctx, at, c, r)
+}
+
+// asked are the scopes that a token would get; what cannot be read is refused elsewhere.
+func asked(c access.Client, r access.TokenRequest) credential.Scopes {
+	if r.Scope == "" {
+		return c.Scopes()
+	}
+	scopes, err := credential.SplitScopes(r.Scope)
+	if err != nil || len(scopes) == 0 {
+		return c.Scopes()
+	}
+	return scopes
+}
+
+// unseen reports whether verifiers may not have fetched this peer's key yet.
+func (a *Agent) unseen(ctx context.Context, at time.Time) bool {
+	if a.c.SignAtOnce {
+		return false
+	}
+	me, err := a.replica.Peer(ctx, at, a.Self())
+	return err != nil || at.Before(me.JoinedAt.Add(announced))
+}
+
+// mayGrant implements access.Options.MayGrant.
+func (a *Agent) mayGrant(scopes credential.Scopes) bool {
+	me, err := a.replica.Peer(context.Background(), a.now(), a.Self())
+	return err == nil && me.MayGrant(scopes)
+}
+
+// clockBehind implements access.Options.ClockBehind: by the newest proof of freshness.
+func (a *Agent) clockBehind(at time.Time) bool {
+	return at.Before(a.replica.Fresh().Add(-access.Leeway))
+}
+
+// Introspect implements httpapi.Node.
+func (a *Agent) Introspect(ctx context.Context, at time.Time, asker id.ID, scopes credential.Scopes, text string) (token.Claims, bool, error) {
+	claims, active, err := a.gate.Introspect(ctx, at, asker, scopes, text)
+	if errors.Is(err, access.ErrUnknown) {
+		err = a.learn(ctx, func(ctx context.Context) error {
+			claims, active, err = a.gate.Introspect(ctx, at, asker, scopes, text)
+			return err
+		})
+	}
+	if errors.Is(err, access.ErrUnknown) {
+		return token.Claims{}, false, nil // the authority does not know it either
+	}
+	if err != nil || !active {
+		return token.Claims{}, false, err
+	}
+	if a.denied.has(id.ID(claims.Subject), claims.Version) || a.denied.has(id.ID(claims.PeerID), 0) {
+		return token.Claims{}, false, nil
+	}
+	granted, err := credential.SplitScopes(claims.Scope)
+	if err == nil {
+		err = a.fresh(at, granted)
+	}
+	return claims, err == nil, err
+}
+
+// Authorize implements httpapi.Sidecar.
+func (a *Agent) Authorize(ctx context.Context, at time.Time, r httpapi.Attempt) (httpapi.Allowed, error) {
+	if r.Token == "" {
+		return a.authorizeClient(ctx, at, r)
+	}
+	c, err := a.check(ctx, at, r.Token, r.Audience)
+	if r.Audience != "" && errors.Is(err, access.ErrAudience) {
+		return httpapi.Allowed{}, access.ErrForbidden
+	}
+	if err != nil {
+		return httpapi.Allowed{}, err
+	}
+	if err := a.suffices(at, c.Scopes, r.Scopes); err != nil {
+		return httpapi.Allowed{}, err
+	}
+	return httpapi.Allowed{
+		ClientID: c.Claims.ClientID, Credential: c.Claims.Subject, Scope: c.Claims.Scope, Version: c.Claims.Version, Age: a.age(at),
+	}, nil
+}
+
+// authorizeClient is Authorize for who shows a secret.
+func (a *Agent) authorizeClient(ctx context.Context, at time.Time, r httpapi.Attempt) (httpapi.Allowed, error) {
+	c, err := a.Authenticate(ctx, at, r.Proof)
+	if err != nil {
+		return httpapi.Allowed{}, err
+	}
+	if err := a.suffices(at, c.Scopes(), r.Scopes); err != nil {
+		return httpapi.Allowed{}, err
+	}
+	return httpapi.Allowed{
+		ClientID: c.ClientID(), Credential: c.ID().String(), Scope: c.Scopes().String(), Version: c.Number(), Age: a.age(at),
+	}, nil
+}
+
+// suffices: the scopes that are there cover those that are asked for, and the copy is fresh enough for these; for all that
+// are there, where none is asked for.
+func (a *Agent) suffices(at time.Time, has, wanted credential.Scopes) error {
+	if !has.Cover(wanted) {
+		return access.ErrForbidden
+	}
+	if len(wanted) == 0 {
+		wanted = has
+	}
+	return a.fresh(at, wanted)
+}
+
+func (a *Agent) age(at time.Time) time.Duration { return max(at.Sub(a.replica.Fresh()), 0) }

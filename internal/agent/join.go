@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"context"
+	"crypto"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/disk"
+	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/license"
+	"github.com/keyturn/keyturn/internal/peer"
+	"github.com/keyturn/keyturn/internal/token"
+)
+
+// join makes this host a peer of the cluster. The keys are on disk before the authority hears of them, and the authority
+// gives the same answer to the same keys: a crash at any instant is healed by joining again with the same join key.
+func (i *identity) join(ctx context.Context, c Config, at time.Time) error {
+	text := strings.TrimSpace(c.JoinKey)
+	if text == "" {
+		return fmt.Errorf("%w: make one with `keyturn join-keys create`, and give it with --join-key-file or KEYTURN_JOIN_KEY", ErrJoinKey)
+	}
+	key, err := token.UnverifiedJoinKey(text)
+	if err != nil {
+		return fmt.Errorf("%w: what was given is none; make one with `keyturn join-keys create`", ErrJoinKey)
+	}
+	signature, err := i.raw.Sign(nil, peer.ProofMessage(key.ID, i.peer.Key(), i.token.Key()), crypto.Hash(0))
+	if err != nil {
+		return err
+	}
+	answer, err := askToJoin(ctx, c, httpapi.JoinRequest{
+		JoinKey: text, Name: c.Name, PublicKey: marshalled(i.peer.Key()), TokenKey: marshalled(i.token.Key()),
+		Proof: base64.RawURLEncoding.EncodeToString(signature),
+	})
+	if err != nil {
+		return err
+	}
+	told, err := answered(answer, key)
+	if err != nil {
+		return err
+	}
+	if err := checkLicense(answer, c.VendorKeys, at); err != nil {
+		return err
+	}
+	if err := disk.Write(filepath.Join(c.DataDir, licenseFile), append([]byte(answer.License), '\n')); err != nil {
+		return err
+	}
+	if err := writeJSON(filepath.Join(c.DataDir, peerFile), told); err != nil {
+		return err
+	}
+	i.joined = told
+	return nil
+}
+
+func marshalled(k jwk.Key) json.RawMessage {
+	text, _ := k.MarshalJSON() // a key of ours
+	return text
+}
+
+func askToJoin(ctx context.Context, c Config, r httpapi.JoinRequest) (httpapi.Joined, error) {
+	client, err := httpapi.NewClient(c.Authority, httpapi.ClientOptions{Transport: c.Transport, UserAgent: "keyturn-sidecar"})
+	if err != nil {
+		return httpapi.Joined{}, fmt.Errorf("%w: --authority: %w", ErrSettings, err)
+	}
+	a, err := client.Call(ctx, httpapi.Request{Method: http.MethodPost, Path: "/v1/peers/join", Body: r})
+	var refused *httpapi.Error
+	if errors.As(err, &refused) && refused.Status < 500 {
+		return httpapi.Joined{}, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if err != nil {
+		return httpapi.Joined{}, err
+	}
+	var joined httpapi.Joined
+	return joined, a.Decode(&joined)
+}
+
+// answered checks that the cluster is the one that the join key is for. Whoever handed out the key has said which ledger key
+// founded it: an authority in between cannot say otherwise.
+func answered(a httpapi.Joined, key token.JoinKey) (*joined, error) {
+	told := &joined{Issuer: a.Issuer, Region: a.Region}
+	var err error
+	if told.PeerID, err = id.Parse(id.Peer, a.PeerID); err != nil {
+		return nil, fmt.Errorf("the authority's answer to the join: %w", err)
+	}
+	if told.ClusterID, err = id.Parse(id.Cluster, a.ClusterID); err != nil {
+		return nil, fmt.Errorf("the authority's answer to the join: %w", err)
+	}
+	if a.ClusterID != key.ClusterID {
+		return nil, fmt.Errorf("%w: this is the authority of %s, and the join key is for %s", ErrRefused, a.ClusterID, key.ClusterID)
+	}
+	for _, k := range a.LedgerKeys {
+		if k.ID() == key.Anchor {
+			told.Anchor = k
+		}
+	}
+	if told.Anchor.IsZero() {
+		return nil, fmt.Errorf("%w: it does not show the ledger key %s that founded the cluster of this join key", ErrRefused, key.Anchor)
+	}
+	return told, nil
+}
+
+// checkLicense is the peer's own look at the cluster's license: signed by a vendor that it trusts or, where it was told of
+// none, whole and in force.
+func checkLicense(a httpapi.Joined, vendors []jwk.Key, at time.Time) error {
+	l, err := license.Parse(a.License)
+	if err == nil && len(vendors) > 0 {
+		err = l.Verify(vendors)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the cluster's license: %w", ErrRefused, err)
+	}
+	if l.Expired(at) {
+		return fmt.Errorf("%w: the cluster's license ended on %s", ErrRefused, l.ExpiresAt.Format(time.RFC3339))
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/peer"
+)
+
+// Region implements httpapi.Node.
+func (a *Agent) Region() string { return a.who.joined.Region }
+
+// Self implements httpapi.Node.
+func (a *Agent) Self() id.ID { return a.who.joined.PeerID }
+
+// KeySet implements httpapi.Node.
+func (a *Agent) KeySet(ctx context.Context, at time.Time) (jwk.Set, error) {
+	return a.replica.KeySet(ctx, at)
+}
+
+// LedgerAfter implements httpapi.Node: peers help each other when the authority is gone.
+func (a *Agent) LedgerAfter(ctx context.Context, caller access.Caller, at time.Time, after authority.Cursor, limit int) (authority.LedgerPage, error) {
+	if err := caller.Require(credential.LedgerRead); err != nil {
+		return authority.LedgerPage{}, err
+	}
+	return a.replica.Page(ctx, at, after, limit)
+}
+
+// Changed implements httpapi.Node.
+func (a *Agent) Changed() <-chan struct{} { return a.replica.Changed() }
+
+// Ready implements httpapi.Node: "replica" where even reading is beyond its bound, "clock" where it is behind the newest proof
+// of freshness.
+func (a *Agent) Ready(ctx context.Context, at time.Time) map[string]string {
+	failed := map[string]string{}
+	if err := a.fresh(at, nil); err != nil {
+		failed["replica"] = err.Error()
+	}
+	if _, err := a.replica.Cluster(ctx); err != nil {
+		failed["replica"] = "there is no copy of the ledgers yet"
+	}
+	if a.clockBehind(at) {
+		failed["clock"] = "the clock is behind the newest proof of freshness: set it right"
+	}
+	return failed
+}
+
+// Feed implements httpapi.Sidecar.
+func (a *Agent) Feed(ctx context.Context, at time.Time, after string, wait time.Duration) (httpapi.Feed, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		changed, denied := a.replica.Changed(), a.deniedChanged.wait()
+		f, err := a.feed(context.WithoutCancel(ctx), at, after)
+		if err != nil || f.Cursor != after || after == "" {
+			return f, err
+		}
+		select {
+		case <-changed:
+		case <-denied:
+			return a.feed(context.WithoutCancel(ctx), a.now(), after)
+		case <-a.http.Stopping():
+			return f, nil
+		case <-ctx.Done():
+			return a.feed(context.WithoutCancel(ctx), a.now(), after)
+		}
+		at = a.now()
+	}
+}
+
+func (a *Agent) feed(ctx context.Context, at time.Time, after string) (httpapi.Feed, error) {
+	cursor, err := authority.ParseCursor(after)
+	if err != nil {
+		return httpapi.Feed{}, err
+	}
+	dead, next, err := a.replica.Dead(ctx, cursor) // before the keys: a peer that is among the dead is not among these
+	if err != nil {
+		return httpapi.Feed{}, err
+	}
+	cluster, err := a.replica.Cluster(ctx)
+	if err != nil {
+		return httpapi.Feed{}, err
+	}
+	sidecars, err := a.replica.Sidecars(ctx, at)
+	if err != nil {
+		return httpapi.Feed{}, err
+	}
+	f := httpapi.Feed{
+		ClusterID: cluster.ID.String(), Issuer: cluster.Issuer, Keys: cluster.JWKS(), Peers: []httpapi.Grant{}, Dead: []httpapi.Dead{},
+		Cursor: next.String(), Age: a.ageSeconds(at), Bounds: a.bounds(), Denied: a.denied.list(),
+	}
+	for _, k := range cluster.Keys {
+		if k.RetiredAt.IsZero() {
+			f.Peers = append(f.Peers, httpapi.Grant{KeyID: k.Key.ID(), PeerID: k.PeerID.String()})
+		}
+	}
+	for _, p := range sidecars {
+		scopes := p.MaxScopes.Strings()
+		f.Keys.Keys = append(f.Keys.Keys, p.TokenKey)
+		f.Peers = append(f.Peers, httpapi.Grant{KeyID: p.TokenKey.ID(), PeerID: p.ID.String(), MaxScopes: &scopes})
+	}
+	for _, d := range dead {
+		f.Dead = append(f.Dead, httpapi.Dead{ID: d.ID.String(), Versions: d.Versions})
+	}
+	return f, nil
+}
+
+// ageSeconds is nil where there was no proof of freshness.
+func (a *Agent) ageSeconds(at time.Time) *int {
+	if a.replica.Fresh().IsZero() {
+		return nil
+	}
+	seconds := int(a.age(at) / time.Second)
+	return &seconds
+}
+
+func (a *Agent) bounds() httpapi.Bounds {
+	return httpapi.Bounds{Read: int(a.c.OfflineRead / time.Second), Write: int(min(a.c.OfflineRead, a.c.OfflineWrite) / time.Second)}
+}
+
+// Status implements httpapi.Sidecar.
+func (a *Agent) Status(at time.Time) httpapi.SidecarStatus {
+	tokens, pairs := a.cached.Stats()
+	return httpapi.SidecarStatus{
+		PeerID: a.Self().String(), ClusterID: a.who.joined.ClusterID.String(), Authority: a.c.Authority, Version: a.c.Version,
+		Cursors: a.replica.Cursors(), Heads: a.replica.Heads(), Age: a.ageSeconds(at), Bounds: a.bounds(), Denied: a.denied.list(),
+		Cache: httpapi.CacheStatus{
+			TokenHits: tokens.Hits, TokenMisses: tokens.Misses, PairHits: pairs.Hits, PairMisses: pairs.Misses,
+		},
+		Refused: a.replica.Refused(), Problem: a.problem(at),
+	}
+}
+
+// problem says what an operator has to look at; "" where there is nothing.
+func (a *Agent) problem(at time.Time) string {
+	if err := a.replica.Broken(); err != nil {
+		return fmt.Sprintf("the authority's ledger does not continue this copy (%v): if it was restored from a backup, run keyturn-sidecar resync", err)
+	}
+	me, err := a.replica.Peer(context.Background(), at, a.Self())
+	if a.up.refused.Load() || err == nil && me.Status() != peer.Active {
+		return "the authority does not take this host for a peer any more: it has been removed; to let it in again, join with a new key in an empty data directory"
+	}
+	if err := a.fresh(at, nil); err != nil {
+		return err.Error()
+	}
+	if n := a.replica.Refused(); n > 0 {
+		return fmt.Sprintf("%d records of the authority did not fit and were not taken", n)
+	}
+	return ""
+}
+
+// Deny implements httpapi.Sidecar.
+func (a *Agent) Deny(name string) error {
+	defer a.deniedChanged.announce()
+	return a.denied.change(name, true)
+}
+
+// Allow implements httpapi.Sidecar.
+func (a *Agent) Allow(name string) error {
+	defer a.deniedChanged.announce()
+	return a.denied.change(name, false)
+}
+
+// Resync implements httpapi.Sidecar.
+func (a *Agent) Resync(ctx context.Context) error {
+	err := a.replica.Resync(ctx)
+	a.generations.MoveAll()
+	if err != nil && !errors.Is(err, access.ErrUnavailable) {
+		return fmt.Errorf("%w: %w", access.ErrUnavailable, err)
+	}
+	return err
+}

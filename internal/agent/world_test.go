@@ -1,0 +1,171 @@
+package agent_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/devcluster"
+	"github.com/keyturn/keyturn/internal/httpapi"
+)
+
+// world is a cluster with sidecars, and a clock that can be set ahead.
+type world struct {
+	*devcluster.Cluster
+	t     *testing.T
+	ahead atomic.Int64 // how far the clock is ahead of the machine's
+	admin string
+	http  *http.Client
+}
+
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
+
+// start starts a cluster with that many sidecars.
+func start(t *testing.T, peers int) *world {
+	t.Helper()
+	w := &world{t: t, http: &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}}
+	t.Cleanup(w.http.CloseIdleConnections)
+	c, err := devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir(), Peers: peers, Now: w.now, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Cluster = c
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.admin = w.token(w.URL(), w.ClientID(), w.Secret().Reveal(), "").AccessToken
+	return w
+}
+
+// answer is an answer with its body.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) code() string {
+	var e struct{ Code string }
+	_ = json.Unmarshal(a.body, &e)
+	return e.Code
+}
+
+// send asks anything.
+func (w *world) send(method, url string, header http.Header, body string) answer {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for name, values := range header {
+		if name == "Host" {
+			r.Host = values[0]
+		}
+		r.Header[name] = values
+	}
+	a, err := w.http.Do(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = a.Body.Close() }()
+	text, err := io.ReadAll(a.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return answer{a.StatusCode, a.Header, text}
+}
+
+func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
+
+func basic(id, secret string) http.Header {
+	r := &http.Request{Header: http.Header{}}
+	r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
+	return r.Header
+}
+
+// tryToken asks a server for a token.
+func (w *world) tryToken(server, id, secret, scope string) (httpapi.Token, error) {
+	w.t.Helper()
+	header := basic(id, secret)
+	header.Set("Content-Type", "application/x-www-form-urlencoded")
+	a := w.send(http.MethodPost, server+"/v1/oauth/token", header, url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}.Encode())
+	if a.status != 200 {
+		return httpapi.Token{}, &httpapi.Error{Status: a.status, Code: httpapi.Code(a.code()), Message: string(a.body)}
+	}
+	var t httpapi.Token
+	return t, json.Unmarshal(a.body, &t)
+}
+
+func (w *world) token(server, id, secret, scope string) httpapi.Token {
+	w.t.Helper()
+	t, err := w.tryToken(server, id, secret, scope)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return t
+}
+
+// refusedWith fails the test unless err is that refusal.
+func (w *world) refusedWith(err error, code httpapi.Code, what string) {
+	w.t.Helper()
+	var e *httpapi.Error
+	if !errors.As(err, &e) || e.Code != code {
+		w.t.Errorf("%s: %v, want %s", what, err, code)
+	}
+}
+
+// call asks the API of a server as admin.
+func (w *world) call(server, method, path string, body, into any) {
+	w.t.Helper()
+	client, err := httpapi.NewClient(server, httpapi.ClientOptions{Transport: w.http.Transport})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	a, err := client.Call(w.t.Context(), httpapi.Request{Method: method, Path: path, Bearer: w.admin, Body: body})
+	if err == nil && into != nil {
+		err = a.Decode(into)
+	}
+	if err != nil {
+		w.t.Fatalf("%s %s: %v", method, path, err)
+	}
+}
+
+// create makes a credential at the authority.
+func (w *world) create(scopes ...string) httpapi.Created {
+	w.t.Helper()
+	var made httpapi.Created
+	w.call(w.URL(), http.MethodPost, "/v1/credentials", httpapi.CreateRequest{Scopes: scopes}, &made)
+	return made
+}
+
+// eventually polls until ok, for at most 20 seconds.
+func (w *world) eventually(what string, ok func() bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	defer cancel()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			w.t.Fatalf("never: %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (w *world) status(n int) (s httpapi.SidecarStatus) {
+	w.t.Helper()
+	a := w.send(http.MethodGet, w.Sidecars()[n-1]+"/v1/sidecar/status", nil, "")
+	if err := json.Unmarshal(a.body, &s); err != nil || a.status != 200 {
+		w.t.Fatalf("%d %s: %v", a.status, a.body, err)
+	}
+	return s
+}

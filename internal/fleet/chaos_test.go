@@ -1,0 +1,338 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/fleet"
+	"github.com/keyturn/keyturn/internal/httpapi"
+)
+
+var chaosFor = flag.Duration("chaos", 12*time.Second, "how long processes are killed and links are cut")
+
+// The bound of age is shorter than any window, so that a superseded secret is dead by its deadline also where the rotation was
+// never heard of.
+const (
+	offline = 6 * time.Second
+	window  = 8 * time.Second
+	slack   = 2 * time.Second // of whole seconds, and of a busy machine between an answer and the note of it
+)
+
+// entry is a credential as its owner knows it: only what was answered.
+type entry struct {
+	id, secret string
+	old        string    // the superseded secret; "" where there is none
+	oldEnds    time.Time // its deadline
+	revoked    time.Time // when the revocation was answered; zero: it is not
+	turn       int       // counts changes: what was asked meanwhile proves nothing
+	unsure     bool      // a change got no answer
+}
+
+type world struct {
+	t *testing.T
+	f *fleet.Fleet
+
+	mu      sync.Mutex
+	entries []*entry
+	asked   map[string]int // what was asked, and how it was answered
+	wrong   []string
+}
+
+func (w *world) pick() (e *entry, now entry, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.entries) == 0 {
+		return nil, entry{}, false
+	}
+	e = w.entries[rand.N(len(w.entries))]
+	return e, *e, true
+}
+
+// write changes credentials at the authority, for as long as ctx lasts.
+func (w *world) write(ctx context.Context) {
+	t := &http.Transport{}
+	defer t.CloseIdleConnections()
+	bearer := ""
+	for ctx.Err() == nil {
+		c, err := fleet.Client(w.f.Authority, t)
+		if err != nil {
+			w.t.Error(err)
+			return
+		}
+		if bearer == "" {
+			tok, _, err := c.Token(ctx, httpapi.TokenParams{ClientID: w.f.ClientID, ClientSecret: w.f.Secret})
+			if err != nil {
+				pause(ctx, 50*time.Millisecond)
+				continue
+			}
+			bearer = tok.AccessToken
+		}
+		w.change(ctx, c, bearer)
+		pause(ctx, 20*time.Millisecond)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (w *world) change(ctx context.Context, c *httpapi.Client, bearer string) {
+	e, now, ok := w.pick()
+	kind := rand.N(10)
+	switch {
+	case !ok || kind < 5 || now.unsure || !now.revoked.IsZero():
+		var made httpapi.Created
+		if call(ctx, c, httpapi.Request{Method: http.MethodPost, Path: "/v1/credentials", Bearer: bearer, Body: httpapi.CreateRequest{Scopes: []string{"billing.read"}}}, &made) == nil {
+			w.note(func() { w.entries = append(w.entries, &entry{id: made.ClientID, secret: made.ClientSecret}) })
+		}
+	case kind < 8:
+		w.note(func() { e.turn++ })
+		seconds := int64(window / time.Second)
+		var done httpapi.Rotation
+		err := call(ctx, c, httpapi.Request{Method: http.MethodPost, Path: "/v1/credentials/" + now.id + "/rotate", Bearer: bearer, Body: httpapi.RotateRequest{WindowSeconds: &seconds}}, &done)
+		w.note(func() {
+			e.turn++
+			if err != nil {
+				e.unsure = true
+				return
+			}
+			e.old, e.oldEnds, e.secret = e.secret, done.RotatedAt.Add(window), done.ClientSecret
+		})
+	default:
+		w.note(func() { e.turn++ })
+		err := call(ctx, c, httpapi.Request{Method: http.MethodDelete, Path: "/v1/credentials/" + now.id, Bearer: bearer}, nil)
+		w.note(func() {
+			e.turn++
+			e.unsure = err != nil
+			if err == nil {
+				e.revoked = time.Now()
+			}
+		})
+	}
+}
+
+func call(ctx context.Context, c *httpapi.Client, r httpapi.Request, into any) error {
+	a, err := c.Call(ctx, r)
+	if err != nil || into == nil {
+		return err
+	}
+	return a.Decode(into)
+}
+
+func (w *world) note(what func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	what()
+}
+
+// ask loads one sidecar, and holds each answer against what was promised.
+func (w *world) ask(ctx context.Context, p *fleet.Process) {
+	t := &http.Transport{}
+	defer t.CloseIdleConnections()
+	for ctx.Err() == nil {
+		e, now, ok := w.pick()
+		if !ok || now.unsure {
+			pause(ctx, time.Millisecond)
+			continue
+		}
+		kind, secret := "current", now.secret
+		switch {
+		case rand.N(4) == 0:
+			kind, secret = "wrong", credential.NewSecret().Reveal()
+		case now.old != "" && rand.N(2) == 0:
+			kind, secret = "superseded", now.old
+		}
+		began := time.Now()
+		status := authz(ctx, t, p.URL(), now.id, secret)
+		if ctx.Err() != nil {
+			return
+		}
+		w.judge(e, now, p.Name, kind, status, began, time.Now())
+		if status == 0 {
+			pause(ctx, 5*time.Millisecond) // it is down
+		}
+	}
+}
+
+// authz asks a sidecar with Basic; 0 is no answer.
+func authz(ctx context.Context, t http.RoundTripper, url, id, secret string) int {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/authz", nil)
+	if err != nil {
+		return 0
+	}
+	r.SetBasicAuth(id, secret)
+	a, err := t.RoundTrip(r)
+	if err != nil {
+		return 0
+	}
+	_ = a.Body.Close()
+	return a.StatusCode
+}
+
+func (w *world) judge(e *entry, now entry, where, kind string, status int, began, ended time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e.turn != now.turn {
+		return
+	}
+	w.asked[fmt.Sprintf("%s: %d", kind, status)]++
+	dead := !now.revoked.IsZero()
+	bad := ""
+	switch {
+	case status != 0 && status != 200 && status != 401 && status != 503:
+		bad = "a strange answer"
+	case status == 200 && kind == "wrong":
+		bad = "a wrong secret was let in"
+	case status == 200 && dead && began.After(now.revoked.Add(offline+slack)):
+		bad = fmt.Sprintf("let in %s after its revocation", began.Sub(now.revoked))
+	case status == 200 && kind == "superseded" && began.After(now.oldEnds.Add(slack)):
+		bad = fmt.Sprintf("let in %s after its deadline", began.Sub(now.oldEnds))
+	case status == 401 && kind == "current" && !dead:
+		bad = "locked out with the current secret"
+	case status == 401 && kind == "superseded" && !dead && ended.Before(now.oldEnds.Add(-slack)):
+		bad = "locked out inside the window"
+	}
+	if bad != "" {
+		w.wrong = append(w.wrong, fmt.Sprintf("%s at %s: %s, %s", now.id, where, kind, bad))
+	}
+}
+
+// break breaks something and mends it, again and again.
+func (w *world) breakThings(ctx context.Context) error {
+	for ctx.Err() == nil {
+		i := rand.N(len(w.f.Sidecars))
+		p, link := w.f.Sidecars[i], w.f.Links[i]
+		down := time.Duration(rand.N(int64(2 * time.Second)))
+		switch rand.N(5) {
+		case 0:
+			w.f.Authority.Kill()
+			pause(ctx, down)
+			if err := start(w.f.Authority); err != nil {
+				return err
+			}
+		case 1:
+			link.Cut()
+			pause(ctx, 4*down)
+			link.Mend()
+		case 2:
+			p.Kill()
+			pause(ctx, down/4)
+			if err := start(p); err != nil {
+				return err
+			}
+		case 3:
+			p.Kill()
+			if err := cutOff(filepath.Join(p.Dir, "replica.db")); err != nil {
+				return err
+			}
+			if err := start(p); err != nil {
+				return err
+			}
+		case 4:
+			if err := errors.Join(p.Stop(), start(p)); err != nil {
+				return err
+			}
+		}
+		pause(ctx, time.Duration(rand.N(int64(300*time.Millisecond))))
+	}
+	return nil
+}
+
+// start starts a program again. That it is killed by the end of the test is not what is meant by the test's own context.
+func start(p *fleet.Process) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return p.Start(ctx)
+}
+
+// cutOff loses the end of a file, as a host does that lost its power.
+func cutOff(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return os.Truncate(path, rand.N(info.Size()))
+}
+
+func TestFleet_NoWrongAnswerWhateverBreaks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills real programs for seconds")
+	}
+	f, err := fleet.Start(t.Context(), fleet.Options{Dir: t.TempDir(), Peers: 3, Offline: offline})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := &world{t: t, f: f, asked: map[string]int{}}
+	ctx, cancel := context.WithTimeout(t.Context(), *chaosFor)
+	defer cancel()
+	var working sync.WaitGroup
+	working.Go(func() { w.write(ctx) })
+	for _, p := range f.Sidecars {
+		working.Go(func() { w.ask(ctx, p) })
+	}
+	if err := w.breakThings(ctx); err != nil {
+		t.Error(err)
+	}
+	working.Wait()
+	w.settle()
+	for _, s := range w.wrong {
+		t.Error(s)
+	}
+	t.Logf("%d credentials; asked, and answered: %v", len(w.entries), w.asked)
+	if w.asked["current: 200"] == 0 || w.asked["wrong: 401"] == 0 {
+		t.Error("too little was asked to say anything")
+	}
+}
+
+// settle mends everything, and asks every sidecar about every credential: now there is one right answer.
+func (w *world) settle() {
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	for i, p := range w.f.Sidecars {
+		w.f.Links[i].Mend()
+		if err := p.Ready(ctx); err != nil {
+			w.t.Error(err)
+			return
+		}
+	}
+	t := &http.Transport{}
+	defer t.CloseIdleConnections()
+	for _, p := range w.f.Sidecars {
+		for _, e := range w.entries {
+			if e.unsure {
+				continue
+			}
+			want := http.StatusOK
+			if !e.revoked.IsZero() {
+				want = http.StatusUnauthorized
+			}
+			w.finally(ctx, t, p, e, want)
+		}
+	}
+}
+
+// finally waits for the answer that has to come.
+func (w *world) finally(ctx context.Context, t http.RoundTripper, p *fleet.Process, e *entry, want int) {
+	got := 0
+	for range 100 {
+		if got = authz(ctx, t, p.URL(), e.id, e.secret); got == want {
+			return
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+	w.t.Errorf("in the end %s answers %d about %s, want %d; its log ends with\n%s", p.Name, got, e.id, want, p.LogEnd())
+}

@@ -1,0 +1,262 @@
+package replica
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/ledger"
+)
+
+// item is one record of a page.
+type item struct {
+	signed ledger.Signed
+	data   []byte
+	record *ledger.Record
+	hash   []byte // where it fits the record
+	err    error  // of the check of its signature
+}
+
+// place is where a record stands.
+type place struct {
+	region string
+	seq    uint64
+}
+
+// admission decides which records of a page are taken over.
+type admission struct {
+	book   *book
+	at     time.Time
+	page   authority.LedgerPage
+	refuse func(region string, seq uint64, err error) error
+
+	waiting map[string][]item
+	taken   map[string]*batch
+	regions []string // of taken
+}
+
+// admit takes records as long as they fit. It returns ErrRefused for what does not, and ErrBroken for a fork.
+func (a *admission) admit(ctx context.Context) error {
+	a.waiting, a.taken = map[string][]item{}, map[string]*batch{}
+	misfit := a.sort()
+	a.attachHashes()
+	if known, err := a.found(); !known { // the record that founds the cluster is still to come, or does not fit
+		return errors.Join(misfit, err)
+	}
+	a.check()
+	for moved := true; moved; { // a ledger key that one region vouches for may have signed the records of another
+		moved = false
+		for _, region := range slices.Sorted(maps.Keys(a.waiting)) {
+			n, err := a.follow(ctx, region)
+			if err != nil {
+				return err
+			}
+			moved = moved || n > 0
+		}
+		if moved {
+			a.checkAgain()
+		}
+	}
+	for _, region := range slices.Sorted(maps.Keys(a.waiting)) {
+		if first := a.waiting[region][0]; first.err != nil {
+			misfit = errors.Join(misfit, a.refuse(region, first.record.Seq, first.err))
+		}
+	}
+	return misfit
+}
+
+// sort decodes the records and puts them in order, region by region.
+func (a *admission) sort() (misfit error) {
+	decoded := make([]item, len(a.page.Records))
+	everywhere(len(decoded), func(i int) {
+		it := item{signed: a.page.Records[i]}
+		if it.data, it.err = it.signed.Encode(); it.err == nil {
+			it.record, it.err = it.signed.Record()
+		}
+		decoded[i] = it
+	})
+	for _, it := range decoded {
+		if it.err != nil {
+			misfit = errors.Join(misfit, a.refuse("", 0, it.err))
+			continue
+		}
+		a.waiting[it.record.Region] = append(a.waiting[it.record.Region], it)
+	}
+	for _, items := range a.waiting {
+		slices.SortStableFunc(items, func(x, y item) int { return cmp.Compare(x.record.Seq, y.record.Seq) })
+	}
+	return misfit
+}
+
+// everywhere calls do with the numbers below n, on all processors.
+func everywhere(n int, do func(i int)) {
+	var workers sync.WaitGroup
+	each := n/runtime.GOMAXPROCS(0) + 1
+	for from := 0; from < n; from += each {
+		workers.Go(func() {
+			for i := from; i < min(from+each, n); i++ {
+				do(i)
+			}
+		})
+	}
+	workers.Wait()
+}
+
+func (a *admission) attachHashes() {
+	hashes := make(map[place][]byte, len(a.page.Hashes))
+	for _, h := range a.page.Hashes {
+		hashes[place{h.Region, h.Seq}] = h.Hash
+	}
+	for region, items := range a.waiting {
+		for i := range items {
+			if h := hashes[place{region, items[i].record.Seq}]; items[i].record.Fits(h) {
+				items[i].hash = h
+			}
+		}
+	}
+}
+
+// found learns which cluster it is before anything else is believed, and reports whether that is known. Should the anchor have
+// founded two, it is the older.
+func (a *admission) found() (known bool, misfit error) {
+	if a.book.verifier.Cluster() != "" {
+		return true, nil
+	}
+	var oldest *ledger.Record
+	for _, items := range a.waiting {
+		for _, it := range items {
+			if _, founds := it.record.Decoded().(*ledger.ClusterBody); !founds {
+				continue
+			}
+			if err := a.book.verifier.Check(it.signed, it.record); err != nil {
+				misfit = errors.Join(misfit, a.refuse(it.record.Region, it.record.Seq, err))
+			} else if oldest == nil || it.record.Cluster < oldest.Cluster {
+				oldest = it.record
+			}
+		}
+	}
+	if oldest == nil {
+		return false, misfit
+	}
+	a.book.verifier.Learn(oldest)
+	return true, nil
+}
+
+// check checks signatures: it is most of the work. What the copy has already is left out.
+func (a *admission) check() {
+	cursors := a.book.cursors()
+	var work []*item
+	for region, items := range a.waiting {
+		for i := range items {
+			if items[i].record.Seq > cursors[region] {
+				work = append(work, &items[i])
+			}
+		}
+	}
+	everywhere(len(work), func(i int) { work[i].err = a.book.verifier.Check(work[i].signed, work[i].record) })
+}
+
+// checkAgain gives what was refused another chance: more keys may be trusted now.
+func (a *admission) checkAgain() {
+	for _, items := range a.waiting {
+		for i := range items {
+			if items[i].err == nil {
+				continue
+			}
+			if items[i].err = a.book.verifier.Check(items[i].signed, items[i].record); items[i].err != nil {
+				break
+			}
+		}
+	}
+}
+
+// follow takes the records of one region as long as they continue its chain, and returns how many. What it leaves waiting
+// begins with a record that does not fit.
+func (a *admission) follow(ctx context.Context, region string) (n int, err error) {
+	t, items := a.batch(region), a.waiting[region]
+	for len(items) > 0 {
+		it := items[0]
+		switch {
+		case it.record.Seq <= t.end.Seq:
+			if err := a.again(ctx, t, it); err != nil {
+				return n, err
+			}
+		case it.record.Seq > t.end.Seq+1: // a hole: what belongs there is still to come
+			delete(a.waiting, region)
+			return n, nil
+		case it.err != nil:
+			a.waiting[region] = items
+			return n, nil
+		default:
+			if err := t.end.Next(it.record, it.data); err != nil {
+				return n, fmt.Errorf("%w: %w", ErrBroken, err)
+			}
+			a.book.verifier.Learn(it.record)
+			t.items = append(t.items, it)
+			n++
+		}
+		items = items[1:]
+	}
+	delete(a.waiting, region)
+	return n, nil
+}
+
+// batch is what has been taken of a region.
+func (a *admission) batch(region string) *batch {
+	t := a.taken[region]
+	if t == nil {
+		a.book.mu.Lock()
+		chain, ok := a.book.chains[region]
+		a.book.mu.Unlock()
+		if !ok {
+			chain = ledger.Chain{Region: region}
+		}
+		t = &batch{after: chain, end: chain}
+		a.taken[region] = t
+	}
+	return t
+}
+
+// again compares a record with the one that has its place already: another one is a fork, if a trusted key has signed it.
+func (a *admission) again(ctx context.Context, t *batch, it item) error {
+	var known []byte
+	if seq := it.record.Seq; seq > t.after.Seq {
+		known = t.items[seq-t.after.Seq-1].data
+	} else {
+		entries, err := a.book.store.Ledger(ctx, it.record.Region, seq-1, 1)
+		if err != nil {
+			return err
+		}
+		if len(entries) == 1 {
+			known = entries[0].Data
+		}
+	}
+	if bytes.Equal(known, it.data) {
+		return nil
+	}
+	if err := a.book.verifier.Check(it.signed, it.record); err != nil {
+		_ = a.refuse(it.record.Region, it.record.Seq, err)
+		return nil
+	}
+	return fmt.Errorf("%w: there is another record at %s:%d", ErrBroken, it.record.Region, it.record.Seq)
+}
+
+// batches are what has been taken, in an order of their own.
+func (a *admission) batches() []batch {
+	var list []batch
+	a.regions = nil
+	for _, region := range slices.Sorted(maps.Keys(a.taken)) {
+		if t := a.taken[region]; len(t.items) > 0 {
+			list, a.regions = append(list, *t), append(a.regions, region)
+		}
+	}
+	return list
+}

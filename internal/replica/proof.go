@@ -1,0 +1,111 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/ledger"
+)
+
+const (
+	maxHeld   = 16               // proofs that wait for their heads
+	saveEvery = 10 * time.Second // a proof that comes alone is written down that often: after a crash the copy looks older
+	proofKept = 1000 * 24 * time.Hour
+)
+
+// judge checks a proof of freshness. One that does not count is a reason, and no obstacle to the records. One from the future
+// would make the copy look fresh for as long as that clock is ahead.
+func (b *book) judge(at time.Time, signed *ledger.Signed) (proven, error) {
+	if signed == nil {
+		return proven{}, nil
+	}
+	says, err := b.verifier.Freshness(*signed)
+	if err != nil {
+		return proven{}, err
+	}
+	switch {
+	case says.Cluster != b.verifier.Cluster():
+		return proven{}, fmt.Errorf("%w: a proof of freshness of %.64q", ledger.ErrRecord, says.Cluster)
+	case says.At.After(at.Add(access.Leeway)):
+		return proven{}, fmt.Errorf("a proof of freshness from %s: a clock is wrong", says.At.Format(time.RFC3339))
+	}
+	return proven{*signed, says}, nil
+}
+
+// newest is the newest of the known proofs and p that cursors have reached; the zero proof where that is the present one.
+func (b *book) newest(p proven, cursors map[string]uint64) proven {
+	var best proven
+	for _, known := range append([]proven{p}, b.held...) {
+		if at := known.says.At; at.After(b.fresh.says.At) && at.After(best.says.At) && known.says.Reached(cursors) {
+			best = known
+		}
+	}
+	return best
+}
+
+// claims are those of a batch: the proof that is reached with it, which so becomes durable together with what it speaks of.
+func (b *book) claims(at time.Time, batch batch, p proven, last bool) []authority.Claim {
+	if !last {
+		return nil
+	}
+	cursors := b.cursors()
+	cursors[batch.end.Region] = batch.end.Seq
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	best := b.newest(p, cursors)
+	if best.says.At.IsZero() {
+		return nil
+	}
+	c, err := claimOf(at, best)
+	if err != nil {
+		return nil // then it stays in memory only
+	}
+	b.saved = best.says.At
+	return []authority.Claim{c}
+}
+
+// claimOf is a proof as it lies in the store: any later one takes its place, whatever the clock has done meanwhile.
+func claimOf(at time.Time, p proven) (authority.Claim, error) {
+	value, err := p.signed.Encode()
+	always := time.Unix(1, 0).UTC()
+	return authority.Claim{Key: proofKey, Value: value, At: at, Yields: always, ExpiresAt: at.Add(proofKept)}, err
+}
+
+// prove moves the freshness to the newest proof that is reached, and keeps p for later where it is not.
+func (b *book) prove(ctx context.Context, at time.Time, p proven, saved bool) error {
+	cursors := b.cursors()
+	b.mu.Lock()
+	if best := b.newest(p, cursors); !best.says.At.IsZero() {
+		b.fresh = best
+	}
+	if p.says.At.After(b.fresh.says.At) && !p.says.Reached(cursors) {
+		b.held = append(b.held, p)
+	}
+	kept := b.held[:0]
+	for _, h := range b.held {
+		if h.says.At.After(b.fresh.says.At) {
+			kept = append(kept, h)
+		}
+	}
+	b.held = kept[max(0, len(kept)-maxHeld):]
+	fresh, save := b.fresh, b.fresh.says.At.Sub(b.saved) >= saveEvery
+	b.mu.Unlock()
+	if !save {
+		return nil
+	}
+	c, err := claimOf(at, fresh)
+	if err != nil {
+		return err
+	}
+	if err := b.store.Claim(ctx, c); err != nil && !errors.Is(err, authority.ErrConflict) {
+		return err
+	}
+	b.mu.Lock()
+	b.saved = fresh.says.At
+	b.mu.Unlock()
+	return nil
+}

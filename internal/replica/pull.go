@@ -1,0 +1,178 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/authority"
+)
+
+// Source is whom a replica pulls from.
+type Source interface {
+	// Ledger returns what comes after a cursor, at most limit records. Where there is nothing new it may wait that long for
+	// something. It gives up when ctx ends.
+	Ledger(ctx context.Context, after authority.Cursor, limit int, wait time.Duration) (authority.LedgerPage, error)
+}
+
+// pullEvery is how far apart pulls on request begin, at least.
+const pullEvery = time.Second
+
+// pulls are pulls on request: whoever asks shares the next one that begins.
+type pulls struct {
+	mu    sync.Mutex
+	next  *round // has not begun; nil: nobody asks
+	ended bool   // Run has ended
+	wake  chan struct{}
+}
+
+// round is one pull.
+type round struct {
+	done chan struct{} // closed when it is over
+	err  error
+}
+
+func (p *pulls) init() { p.wake = make(chan struct{}, 1) }
+
+// ask joins the round that begins next.
+func (p *pulls) ask() (*round, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return nil, ErrStopped
+	}
+	if p.next == nil {
+		p.next = &round{done: make(chan struct{})}
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+	return p.next, nil
+}
+
+// begin takes the round that begins now; nil: nobody asks.
+func (p *pulls) begin() *round {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	begun := p.next
+	p.next = nil
+	return begun
+}
+
+// end lets nobody ask any more, and tells those who wait.
+func (p *pulls) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	if p.next != nil {
+		p.next.finish(ErrStopped)
+		p.next = nil
+	}
+}
+
+func (b *round) finish(err error) {
+	b.err = err
+	close(b.done)
+}
+
+// Pull returns once a pull that began after this call has brought all that the Source had. Pulls on request begin a second
+// apart at the least, and all who ask meanwhile share the next one. Before Run it waits. It returns ErrBroken, ErrRefused,
+// ErrStopped, the Source's error, or the context's.
+func (r *Replica) Pull(ctx context.Context) error {
+	asked, err := r.pulls.ask()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-asked.done:
+		return asked.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Nudge asks for a pull and does not wait for it: there is news, for all that the caller knows.
+func (r *Replica) Nudge() { _, _ = r.pulls.ask() }
+
+// serveAsked pulls for those who ask until ctx ends.
+func (r *Replica) serveAsked(ctx context.Context, src Source) {
+	for {
+		select {
+		case <-r.pulls.wake:
+		case <-ctx.Done():
+			return
+		}
+		pause := time.NewTimer(pullEvery)
+		if asked := r.pulls.begin(); asked != nil {
+			asked.finish(r.catchUp(ctx, src))
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		}
+	}
+}
+
+// catchUp pulls until the cursors are where the heads were when it began.
+func (r *Replica) catchUp(ctx context.Context, src Source) error {
+	var goal map[string]uint64
+	for {
+		page, n, err := r.fetch(ctx, src, 0)
+		if err != nil {
+			return err
+		}
+		if goal == nil {
+			goal = page.Heads
+		}
+		if n == 0 || reached(r.Cursors(), goal) {
+			return nil
+		}
+	}
+}
+
+// answerTime is how long a request may take beside its waiting.
+const answerTime = 15 * time.Second
+
+// fetch gets one page after the cursors and applies it. It returns how many records are new.
+func (r *Replica) fetch(ctx context.Context, src Source, wait time.Duration) (authority.LedgerPage, int, error) {
+	if err := r.Broken(); err != nil {
+		return authority.LedgerPage{}, 0, err
+	}
+	b, done := r.reading()
+	done() // the store may be closed after that, and is only asked again under applyTo
+	after := b.cursors()
+	asking, cancel := context.WithTimeout(ctx, wait+answerTime)
+	page, err := src.Ledger(asking, after, authority.MaxLedgerPage, wait)
+	cancel()
+	if err != nil {
+		return page, 0, err
+	}
+	if head, told := page.Heads[page.Region]; page.Region != "" && head < after[page.Region] && (told || after[page.Region] > 0) {
+		return page, 0, r.behind(b, page.Region, head, after[page.Region])
+	}
+	n, err := r.applyTo(ctx, r.now(), b, page)
+	return page, n, err
+}
+
+// behind is the fork that shows when a region's own authority has less than we have had from it.
+func (r *Replica) behind(b *book, region string, head, cursor uint64) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	if r.copy != b {
+		return nil
+	}
+	return r.fail(fmt.Errorf("%w: the ledger of %s ends at %d there and at %d here", ErrBroken, region, head, cursor))
+}
+
+func reached(cursors authority.Cursor, heads map[string]uint64) bool {
+	for region, head := range heads {
+		if cursors[region] < head {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,142 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/keyturn/keyturn/internal/authority"
+)
+
+// Spare is an empty store beside the one in use.
+type Spare interface {
+	// Store is the store to fill. It is open.
+	Store() authority.Store
+	// Adopt closes the filled store and the one in use, puts the first in the place of the second for good, and returns it
+	// open. After an error the replica has to be opened anew.
+	Adopt(ctx context.Context) (authority.Store, error)
+	// Discard closes and removes what Store returned. The store in use stays.
+	Discard() error
+}
+
+// resync is what a Resync needs of Run.
+type resync struct {
+	running sync.Mutex // held by the one that resyncs
+
+	mu       sync.Mutex
+	src      Source // nil: Run is not running
+	replaced chan struct{}
+}
+
+func (s *resync) start(src Source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.src = src
+}
+
+func (s *resync) stop() { s.start(nil) }
+
+func (s *resync) source() Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.src
+}
+
+// done is closed when the copy has been replaced.
+func (s *resync) done() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replaced == nil {
+		s.replaced = make(chan struct{})
+	}
+	return s.replaced
+}
+
+func (s *resync) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replaced != nil {
+		close(s.replaced)
+	}
+	s.replaced = nil
+}
+
+// Resync pulls a new copy from the beginning and puts it in the place of the old one: so a restored authority's ledger is
+// accepted, if the same key founded it. What only the old copy knew is forgotten, revocations too. Until the new one is
+// complete the old one answers; should it not come to that, the old one stays. Run has to be running, else it is ErrStopped.
+func (r *Replica) Resync(ctx context.Context) error {
+	src := r.resync.source()
+	switch {
+	case r.o.Spare == nil:
+		return errors.New("replica: there is no place for a new copy")
+	case src == nil:
+		return ErrStopped
+	}
+	r.resync.running.Lock()
+	defer r.resync.running.Unlock()
+	spare, err := r.o.Spare(ctx)
+	if err != nil {
+		return fmt.Errorf("make a store for the new copy: %w", err)
+	}
+	if err := r.fill(ctx, src, spare.Store()); err != nil {
+		return errors.Join(err, spare.Discard())
+	}
+	return r.replace(ctx, spare)
+}
+
+// fill pulls everything into an empty store.
+func (r *Replica) fill(ctx context.Context, src Source, store authority.Store) error {
+	b, err := openBook(ctx, store, r.anchor)
+	if err != nil {
+		return err
+	}
+	for {
+		asking, cancel := context.WithTimeout(ctx, answerTime)
+		page, err := src.Ledger(asking, b.cursors(), authority.MaxLedgerPage, 0)
+		cancel()
+		if err != nil {
+			return err
+		}
+		n, err := r.merge(ctx, r.now(), b, page, nil)
+		if err != nil {
+			return err
+		}
+		if n == 0 || reached(b.cursors(), page.Heads) {
+			_, err := b.getCluster()
+			return err
+		}
+	}
+}
+
+// replace puts the filled store in the place of the one in use. Nobody reads meanwhile.
+func (r *Replica) replace(ctx context.Context, spare Spare) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	if err := r.swap(ctx, spare); err != nil {
+		return fmt.Errorf("put the new copy in its place: %w", err)
+	}
+	r.broken.Store(nil)
+	if r.o.Changed != nil {
+		r.o.Changed(nil, true) // after the swap: whoever reads from now on reads the new copy
+	}
+	r.announce()
+	r.report(Event{What: Resynced})
+	r.resync.finish()
+	return nil
+}
+
+func (r *Replica) swap(ctx context.Context, spare Spare) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	store, err := spare.Adopt(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := openBook(ctx, store, r.anchor)
+	if err != nil {
+		return err
+	}
+	r.copy = b
+	return nil
+}

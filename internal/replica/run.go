@@ -1,0 +1,77 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Waits between pulls.
+const (
+	firstPause = 500 * time.Millisecond // after a failure, doubled with each further one
+	longPause  = 30 * time.Second
+	quick      = time.Second // who answers faster than that, with nothing, has not waited
+)
+
+// Run follows the ledgers at src until ctx ends: it asks, lets the request wait for news, and asks again; after an error it
+// comes back later and later. It runs once. After a fork it pulls nothing before Resync. It returns the context's error.
+func (r *Replica) Run(ctx context.Context, src Source) error {
+	defer r.pulls.end()
+	r.resync.start(src)
+	defer r.resync.stop()
+	var working sync.WaitGroup
+	working.Go(func() { r.serveAsked(ctx, src) })
+	working.Go(func() { r.follow(ctx, src) })
+	working.Wait()
+	return ctx.Err()
+}
+
+// follow pulls on its own.
+func (r *Replica) follow(ctx context.Context, src Source) {
+	failures := 0
+	for ctx.Err() == nil {
+		began := r.o.Now()
+		page, n, err := r.fetch(ctx, src, r.o.Wait)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, ErrBroken):
+			failures = 0
+			r.rest(ctx, longPause)
+		case err != nil:
+			if failures++; failures == 1 {
+				r.report(Event{What: Failed, Err: err})
+			}
+			r.rest(ctx, jitter(min(firstPause<<min(failures-1, 10), longPause)))
+		default:
+			if failures > 0 {
+				failures = 0
+				r.report(Event{What: Pulling})
+			}
+			switch {
+			case n > 0 && !reached(r.Cursors(), page.Heads): // there is more
+			case page.PollAfter > 0:
+				r.rest(ctx, jitter(page.PollAfter))
+			case len(page.Records) == 0 && r.o.Now().Sub(began) < quick:
+				r.rest(ctx, jitter(quick))
+			}
+		}
+	}
+}
+
+// rest pauses, until the copy has been replaced.
+func (r *Replica) rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.resync.done():
+	case <-ctx.Done():
+	}
+}
+
+// jitter spreads waits over the last fifth of d, so that many hosts do not come at the same instant, and none later than it
+// should.
+func jitter(d time.Duration) time.Duration { return d - rand.N(d/5+1) }

@@ -1,0 +1,171 @@
+package usage_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/usage"
+)
+
+const clientID = "cli_01jd6y0e00f2bvwrw0xk3y4t5z"
+
+// rotated is a shared credential: made at 0, rotated at 100 and 200 minutes, with windows of a day.
+func rotated() *credential.Credential {
+	c := &credential.Credential{ID: id.ID(clientID), Kind: credential.Shared, CreatedAt: start}
+	for i := range 3 {
+		hash := credential.Hash{byte(i + 1)}
+		v := credential.Version{Number: i + 1, Hash: &hash, Digest: hash.Digest(), CreatedAt: at(100 * i), Region: "local", Seq: uint64(10 * (i + 1))}
+		if i < 2 {
+			v.NotAfter = at(100*(i+1) + 24*60)
+		}
+		c.Versions = append(c.Versions, v)
+	}
+	return c
+}
+
+// seen is a reporter whose newest report is of that minute, with the whole ledger.
+func seen(name string, minutes int, uses ...usage.Use) usage.Reporter {
+	n := usage.Note{}.Merge(report("r", minutes, 99, uses...), at(minutes), usage.Sources)
+	return usage.Reporter{ID: id.ID("peer_" + name), Name: name, Note: &n}
+}
+
+func shown(version int, source string, first, last int) usage.Use {
+	return use(clientID+"-"+string(rune('0'+version)), version, source, first, last, 1)
+}
+
+func TestJudge_Verdict(t *testing.T) {
+	t.Parallel()
+	now := at(300)
+	silent := usage.Reporter{ID: "peer_s", Name: "silent"}
+	office := seen("authority local", 0, shown(1, "10.0.0.9", 5, 290))
+	office.Authority = true
+	for _, c := range []struct {
+		name      string
+		reporters []usage.Reporter
+		locked    []string // by closing version 2
+		unknown   []string
+	}{
+		{"NoPeers", nil, nil, nil},
+		{"NobodyUsesIt", []usage.Reporter{seen("a", 299)}, nil, nil},
+		{"LatestUseIsOfTheOld", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250))}, []string{"a (x)"}, nil},
+		{"MovedOn", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "x", 260, 290))}, nil, nil},
+		{"MovedOnInTheSameSecond", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "x", 250, 250))}, nil, nil},
+		{"WentBack", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 290), shown(3, "x", 260, 261))}, []string{"a (x)"}, nil},
+		{"TwoProgramsAtOneAddress", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 270), shown(3, "x", 260, 290))}, []string{"a (x)"}, nil},
+		{"TheOldProgramIsGoneForAnHour", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 230), shown(3, "x", 220, 290))}, nil, nil},
+		{"AnOlderVersionIsNoMove", []usage.Reporter{seen("a", 299, shown(1, "x", 110, 298), shown(2, "x", 200, 250))}, []string{"a (x)"}, nil},
+		{"AnotherPlaceMovedOn", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "y", 260, 290))}, []string{"a (x)"}, nil},
+		{"TheSamePlaceElsewhereMovedOn", []usage.Reporter{
+			seen("a", 299, shown(2, "x", 110, 250)), seen("b", 299, shown(3, "x", 260, 290)),
+		}, []string{"a (x)"}, nil},
+		{"OfOthersNobodyKnowsWho", []usage.Reporter{seen("a", 299, shown(2, usage.Others, 110, 250), shown(3, usage.Others, 260, 290))}, []string{"a (others)"}, nil},
+		{"OthersCameBackForAnHour", []usage.Reporter{seen("a", 299, shown(2, usage.Others, 110, 220), shown(3, usage.Others, 215, 290))}, nil, nil},
+		{"ADifferentCredential", []usage.Reporter{seen("a", 299, use("cli_other-2", 2, "x", 110, 250, 1))}, nil, nil},
+		{"NeverReported", []usage.Reporter{silent}, nil, []string{"silent"}},
+		{"ReportedBeforeTheRotationOnly", []usage.Reporter{seen("a", 199)}, nil, []string{"a"}},
+		{"SilentForTenMinutes", []usage.Reporter{seen("a", 290)}, nil, nil},
+		{"SilentForLonger", []usage.Reporter{seen("a", 289)}, nil, []string{"a"}},
+		{"AuthorityIsNeverUnknown", []usage.Reporter{office}, nil, nil},
+		{"Both", []usage.Reporter{silent, seen("b", 299, shown(2, "", 110, 250)), seen("a", 299, shown(2, "x", 110, 250))}, []string{"a (x)", "b"}, []string{"silent"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			list := usage.Judge(rotated(), now, c.reporters)
+			if list[2].Verdict != nil || list[0].Verdict == nil {
+				t.Fatal("a verdict is for what is superseded")
+			}
+			v := list[1].Verdict
+			if d := cmp.Diff(append([]string{}, c.locked...), v.WouldLockOut); d != "" {
+				t.Error("locked out:", d)
+			}
+			if d := cmp.Diff(append([]string{}, c.unknown...), v.Unknown); d != "" {
+				t.Error("unknown:", d)
+			}
+			if v.Safe != (len(c.locked)+len(c.unknown) == 0) || strings.HasPrefix(v.Text, "safe") != v.Safe {
+				t.Errorf("safe %v: %s", v.Safe, v.Text)
+			}
+		})
+	}
+}
+
+// The moment of reporting counts from when that version was superseded, not a later one.
+func TestJudge_EachVersionHasItsOwnMoment(t *testing.T) {
+	t.Parallel()
+	c := rotated()
+	list := usage.Judge(c, at(202), []usage.Reporter{seen("a", 199)})
+	if len(list[0].Verdict.Unknown) != 0 || len(list[1].Verdict.Unknown) != 1 || len(list[2].Unreported) != 1 {
+		t.Errorf("%+v", list)
+	}
+}
+
+func TestJudge_AcceptedBySince(t *testing.T) {
+	t.Parallel()
+	early, late := usage.Note{}, usage.Note{}
+	for i, seq := range []uint64{10, 20, 30} {
+		early = early.Merge(report(string(rune('a'+i)), 100*i, seq), at(100*i), usage.Sources)
+	}
+	late = late.Merge(report("x", 150, 25), at(150), usage.Sources)
+	reporters := []usage.Reporter{
+		{ID: "peer_2", Name: "late", Note: &late},
+		{ID: "peer_1", Name: "early", Note: &early},
+		{ID: "peer_0", Name: "authority local", Authority: true, Note: &early},
+		{ID: "peer_3", Name: "silent"},
+	}
+	want := [][]string{{"early 12:00", "late 14:30"}, {"early 13:40", "late 14:30"}, {"early 15:20"}}
+	for i, v := range usage.Judge(rotated(), at(201), reporters) {
+		var got []string
+		for _, a := range v.AcceptedBy {
+			got = append(got, a.Name+" "+a.Since.Format("15:04"))
+		}
+		if d := cmp.Diff(want[i], got); d != "" {
+			t.Errorf("version %d: %s", v.Number, d)
+		}
+	}
+}
+
+func TestJudge_WhatIsClosedHasNoVerdict(t *testing.T) {
+	t.Parallel()
+	c := rotated()
+	reporters := []usage.Reporter{seen("a", 100*60, shown(1, "x", 0, 90), shown(1, "y", 0, 95))}
+	v := usage.Judge(c, at(100*60), reporters)[0]
+	if v.Verdict != nil || v.AcceptedBy != nil || v.Unreported != nil {
+		t.Errorf("%+v", v)
+	}
+	if len(v.LastUsed) != 2 || v.LastUsed[0].Source != "y" || !v.LastUsed[0].At.Equal(at(95)) {
+		t.Errorf("last used: %+v", v.LastUsed)
+	}
+}
+
+func TestJudge_PartialReportsOfStandardCredentials(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind    credential.Kind
+		partial int // minutes after the beginning; -1: never
+		unknown bool
+	}{
+		{credential.Standard, -1, false},
+		{credential.Standard, 250, true},
+		{credential.Shared, 250, false},
+		{credential.Standard, -24 * 60, false}, // before it was made
+	} {
+		one := rotated()
+		one.Kind = c.kind
+		r := seen("a", 299)
+		if c.partial != -1 {
+			r.Note.Partial = at(c.partial)
+		}
+		if got := len(usage.Judge(one, at(300), []usage.Reporter{r})[1].Unreported) > 0; got != c.unknown {
+			t.Errorf("%s, partial at %d: unknown %v", c.kind, c.partial, got)
+		}
+		later := at(250).Add(24*time.Hour + time.Minute)
+		r.Note.At = later
+		if len(usage.Judge(one, later, []usage.Reporter{r})[2].Unreported) > 0 {
+			t.Errorf("%s, partial at %d: still unknown a day later", c.kind, c.partial)
+		}
+	}
+}

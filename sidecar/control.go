@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/keyturn/keyturn/internal/agent"
+)
+
+// directory says which sidecar is meant.
+type directory struct {
+	DataDir string `help:"The data directory of the sidecar; KEYTURN_DATA_DIR where nothing is said." placeholder:"D"`
+}
+
+// path is the directory that was named.
+func (d directory) path(a *App) (string, error) {
+	dir := d.DataDir
+	if dir == "" {
+		dir = a.Env("KEYTURN_DATA_DIR")
+	}
+	if dir == "" {
+		return "", usage{"which sidecar? Name its data directory with --data-dir"}
+	}
+	return dir, nil
+}
+
+// ask finds the running sidecar, asks it, and prints its answer unchanged.
+func (d directory) ask(a *App, call func(context.Context, *agent.Remote) ([]byte, error)) error {
+	dir, err := d.path(a)
+	if err != nil {
+		return err
+	}
+	r, err := agent.Find(dir)
+	if err != nil {
+		return err
+	}
+	body, err := call(a.Context, r)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.Stdout, "%s\n", body)
+	return err
+}
+
+// StatusCmd prints the status.
+type StatusCmd struct {
+	directory
+}
+
+// Run prints it.
+func (c *StatusCmd) Run(a *App) error {
+	return c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Status(ctx) })
+}
+
+// DenyCmd refuses an id on this host.
+type DenyCmd struct {
+	directory
+	ID string `arg:"" help:"A client id, of a credential or of a version, or a peer id."`
+}
+
+// Run denies it, and prints the status.
+func (c *DenyCmd) Run(a *App) error {
+	return c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Deny(ctx, c.ID) })
+}
+
+// AllowCmd takes a deny back.
+type AllowCmd struct {
+	directory
+	ID string `arg:"" help:"What was denied."`
+}
+
+// Run allows it, and prints the status.
+func (c *AllowCmd) Run(a *App) error {
+	return c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Allow(ctx, c.ID) })
+}
+
+// ResyncCmd accepts another ledger.
+type ResyncCmd struct {
+	directory
+}
+
+// Run has the copy pulled anew, and prints the status.
+func (c *ResyncCmd) Run(a *App) error {
+	err := c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Resync(ctx) })
+	if err == nil || errors.Is(err, agent.ErrNotRunning) {
+		return err
+	}
+	return fmt.Errorf("resync: %w; the copy of before stays in use", err)
+}

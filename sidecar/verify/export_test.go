@@ -1,0 +1,42 @@
+package verify
+
+import (
+	"context"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/httpapi"
+)
+
+// Decode reads a feed.
+func Decode(body []byte) (httpapi.Feed, error) { return decode(body) }
+
+// Judge judges a token by a feed alone.
+func Judge(f httpapi.Feed, at time.Time, text string) error {
+	s, err := newState(f, nil, at, Options{})
+	if err != nil {
+		return err
+	}
+	_, err = s.judge(at, text)
+	return err
+}
+
+// Hurry lets readings that checks ask for follow each other without a pause.
+func (v *Verifier) Hurry() {
+	v.asks.mu.Lock()
+	defer v.asks.mu.Unlock()
+	v.asks.gap = 0
+}
+
+// Sync returns when a reading that began later has been applied.
+func (v *Verifier) Sync(ctx context.Context) error { return v.asks.wait(ctx) }
+
+// Hits is how often the cache knew the answer.
+func (v *Verifier) Hits() uint64 { return v.tokens.Stats().Hits }
+
+// Cursor is what has been read.
+func (v *Verifier) Cursor() string {
+	if s := v.state.Load(); s != nil {
+		return s.cursor
+	}
+	return ""
+}
