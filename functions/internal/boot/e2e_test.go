@@ -2,7 +2,6 @@ package boot_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -59,8 +58,10 @@ func TestFunctions_EndToEndOnDynamoDBAndKMS(t *testing.T) {
 		return s
 	}
 	home := deploy(region, name, &clock{})
-	e2e.Run(t, e2e.Target{URL: home.gateway().URL + "/prod", BootstrapToken: bootstrapToken, Advance: home.clock.advance})
-
+	key := []string{"Idempotency-Key", "one-key-of-the-tests-0123456789abcdef"}
+	if status, _, body := home.call("POST", "/v1/bootstrap", "application/json", "{}", append(key, "Keyturn-Bootstrap-Token", bootstrapToken)...); status != 201 {
+		t.Fatalf("bootstrap: %d %s", status, body)
+	}
 	shared := recovered(home)
 	admin := home.admin(shared)
 	home.wants(201, "POST", "/v1/keys/rotate", admin, "")
@@ -70,34 +71,30 @@ func TestFunctions_EndToEndOnDynamoDBAndKMS(t *testing.T) {
 	}
 	home.restart()
 	admin = home.admin(shared)
-	made := home.create(admin)
-	if again := home.create(admin); again.ClientID != made.ClientID {
+	made := home.create(admin, key...)
+	if again := home.create(admin, key...); again.ClientID != made.ClientID {
 		t.Errorf("the same request again made %s, the first %s", again.ClientID, made.ClientID)
 	}
 	home.wants(200, "POST", "/v1/credentials/"+made.ClientID+"/rotate", admin, "")
 
-	// Another region of the same table writes into its own ledger, and dates what home has written.
+	// Another region of the same table writes into its own ledger, and dates what home has written. Then it is home.
 	second := deploy("eu-west-1", name, home.clock)
-	second.admin(httpapi.Rotation{ClientID: shared.ClientID, ClientSecret: shared.ClientSecret})
 	second.wants(204, "DELETE", "/v1/credentials/"+made.ClientID, admin, "")
 	second.wants(200, "POST", "/v1/cluster/home", admin, `{"region":"eu-west-1"}`)
-	second.wants(200, "POST", "/v1/cluster/credentials/rotate", admin, "{}", "Idempotency-Key", "another-key-of-the-tests-0123456789")
 	second.clock.advance(2 * time.Minute) // all functions have heard of it
-	second.create(admin)
-	second.restart()
-	recovered(second)
 	second.tick()
+	shared = recovered(second)
+	second.create(second.admin(shared), key...)
+	second.restart()
+	e2e.Run(t, e2e.Target{
+		URL: second.gateway().URL + "/prod", BootstrapToken: bootstrapToken, ClientID: shared.ClientID, ClientSecret: shared.ClientSecret, Advance: second.clock.advance,
+	})
 
 	third := deploy(region, aws.dynamo.Table(t, client), home.clock)
 	if out, err := third.invoke("recover", []byte(`{"action":"bootstrap","issuer":"https://auth.example.com"}`)); err != nil {
 		t.Errorf("bootstrap by the recover function: %s, %v", out, err)
 	}
 	recovered(third)
-	if status, _, body := deploy(region, aws.dynamo.Table(t, client), home.clock).call("POST", "/v1/bootstrap", "application/json", "{}",
-		"Keyturn-Bootstrap-Token", bootstrapToken, "Idempotency-Key", "one-key-of-the-tests-0123456789abcdef"); status != 201 {
-		t.Errorf("bootstrap: %d %s", status, body)
-	}
-
 	tmpl := readTemplate(t, region)
 	for _, f := range boot.Functions() {
 		for _, grant := range tmpl.role(f.Name, nil).given() {
@@ -145,9 +142,9 @@ func (s *stack) wants(status int, method, path, token, body string, header ...st
 	return text
 }
 
-func (s *stack) create(token string) (made httpapi.Created) {
+func (s *stack) create(token string, header ...string) (made httpapi.Created) {
 	s.t.Helper()
-	if err := json.Unmarshal([]byte(s.wants(201, "POST", "/v1/credentials", token, `{"name":"c"}`, "Idempotency-Key", fmt.Sprint("one-key-of-the-tests-0123456789-", s.clock.now().Unix(), s.env["AWS_REGION"]))), &made); err != nil {
+	if err := json.Unmarshal([]byte(s.wants(201, "POST", "/v1/credentials", token, `{"name":"c"}`, header...)), &made); err != nil {
 		s.t.Fatal(err)
 	}
 	return made
