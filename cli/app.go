@@ -61,7 +61,7 @@ type tree struct {
 	License     licenses      `cmd:"" help:"Issue, check and apply licenses."`
 	Audit       AuditCmd      `cmd:"" help:"Print who did what, when and why."`
 	Export      ExportCmd     `cmd:"" help:"Print the signed records and live hashes as JSON lines."`
-	Import      ImportCmd     `cmd:"" help:"Load an export into an empty data directory."`
+	Import      ImportCmd     `cmd:"" help:"Load an export, or what sidecars have, into an empty data directory."`
 	Recover     RecoverCmd    `cmd:"" help:"Mint a secret from the data directory, when every admin secret is lost."`
 	Config      configs       `cmd:"" help:"Look at and change the contexts of the config."`
 	Verify      VerifyCmd     `cmd:"" help:"Check a token against the cluster's keys."`

@@ -24,7 +24,7 @@ type JoinKeysCreateCmd struct {
 	Name      string          `help:"What people call it." placeholder:"TEXT"`
 	TTL       *duration.Value `name:"ttl" help:"How long it can be used, at most 24h; 10 minutes where nothing is said." placeholder:"D"`
 	MaxScopes []string        `help:"What the peer may put into tokens; what you may read where nothing is said." placeholder:"SCOPE,…"`
-	Region    string          `help:"Where the peer belongs; the home region where nothing is said." placeholder:"R"`
+	Region    string          `help:"Where the peer belongs; where it asks to join where nothing is said." placeholder:"R"`
 	Reason    string          `help:"Why, for the audit trail." placeholder:"TEXT"`
 }
 

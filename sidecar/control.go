@@ -46,10 +46,17 @@ func (d directory) ask(a *App, call func(context.Context, *agent.Remote) ([]byte
 // StatusCmd prints the status.
 type StatusCmd struct {
 	directory
+	Ready bool `xor:"probe" help:"Ask /readyz instead, whether it may say yes to anybody: exit status 5 where its copy is too old, or the clock is wrong."`
+	Live  bool `xor:"probe" help:"Ask /livez instead, whether it answers at all."`
 }
 
 // Run prints it.
 func (c *StatusCmd) Run(a *App) error {
+	for path, asked := range map[string]bool{"/readyz": c.Ready, "/livez": c.Live} {
+		if asked {
+			return c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Probe(ctx, path) })
+		}
+	}
 	return c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Status(ctx) })
 }
 

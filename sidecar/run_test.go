@@ -165,6 +165,11 @@ func TestRun_DrainsWhenToldToStop(t *testing.T) {
 		answered <- a.StatusCode
 	}()
 	<-asked
+	other, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(p.url + "/livez")
+	if err != nil { // connections are taken in their order: that one has been taken, now that this one is answered
+		t.Fatal(err)
+	}
+	_ = other.Body.Close()
 	if exit := p.stop(syscall.SIGTERM); exit != 0 {
 		t.Errorf("exit %d\n%s", exit, p.log())
 	}

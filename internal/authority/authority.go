@@ -53,6 +53,7 @@ type Authority struct {
 	keySet         keySet
 	reader         *Reader
 	queue          committer
+	used           *ownUsage
 	damage         atomic.Pointer[string] // what CheckLedger found
 
 	changedMu sync.Mutex
@@ -70,7 +71,7 @@ func Open(ctx context.Context, store Store, custody Custody, o Options) (*Author
 	}
 	a := &Authority{
 		store: store, custody: custody, o: o, changed: make(chan struct{}),
-		verifier: ledger.NewVerifier(),
+		verifier: ledger.NewVerifier(), used: newOwnUsage(),
 	}
 	a.reader = NewReader(store, a.verifier.Open, o.SoleWriter)
 	a.Gate = access.NewGate(a, access.Options{

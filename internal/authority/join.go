@@ -1,10 +1,12 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
@@ -23,6 +25,7 @@ type JoinRequest struct {
 	PublicKey jwk.Key // its identity, Ed25519
 	TokenKey  jwk.Key // signs the tokens that it issues
 	Proof     []byte  // see peer.ProofMessage
+	Via       string  // the region whose authority has passed the request on; "" is none. It proves nothing
 }
 
 // Joined is what a new peer has to know. It checks the license itself.
@@ -135,8 +138,24 @@ func (j *joining) decide(ctx context.Context, d *draft) error {
 	if err := j.a.room(ctx, d, l.MaxNodes, j.tries > 1); err != nil {
 		return err
 	}
-	j.draft(d, c, k)
+	region, err := j.belongs(ctx, d, k)
+	if err != nil {
+		return err
+	}
+	j.draft(d, c, k, region)
 	return nil
+}
+
+// belongs is where the new peer belongs: where its join key says, else where it has asked.
+func (j *joining) belongs(ctx context.Context, d *draft, k *peer.JoinKey) (string, error) {
+	if k.Region != "" || j.Via == "" {
+		return cmp.Or(k.Region, d.region), nil
+	}
+	known, err := j.a.regions(ctx)
+	if err == nil && slices.Contains(known, j.Via) {
+		return j.Via, nil
+	}
+	return d.region, err
 }
 
 // again answers a host that has joined with this key before.
@@ -154,11 +173,7 @@ func (j *joining) again(ctx context.Context, at time.Time, c *access.Cluster, k 
 	return nil
 }
 
-func (j *joining) draft(d *draft, c *access.Cluster, k *peer.JoinKey) {
-	region := k.Region
-	if region == "" {
-		region = d.region
-	}
+func (j *joining) draft(d *draft, c *access.Cluster, k *peer.JoinKey, region string) {
 	d.add(fact{kind: ledger.KindPeer, subject: j.self, lists: []string{listPeers}, body: ledger.PeerBody{
 		Name: j.Name, Role: peer.Sidecar, PublicKey: j.PublicKey, TokenKey: j.TokenKey,
 		Region: region, MaxScopes: k.MaxScopes, JoinKey: k.ID,

@@ -24,12 +24,17 @@ func scope(s string) credential.Scope { return credential.Scope(s) }
 
 func TestJoin_MakesAPeer(t *testing.T) {
 	t.Parallel()
-	for region, want := range map[string]string{"": "local", "far": "far"} {
+	for _, c := range []struct{ region, via, want string }{
+		{"", "", "local"}, {"far", "", "far"}, {"", "far", "far"}, {"local", "far", "local"}, {"", "mars", "local"},
+	} {
+		region, want := c.region, c.want
 		w := found(t, private, func(o *authority.Options) { o.Regions = []string{"far"} })
 		k := w.joinKey(w.root, authority.JoinKeyRequest{MaxScopes: scopes("billing.read"), Region: region})
 		w.later(time.Minute)
 		h := newHost(t)
-		got, err := w.join(h, k.Text)
+		r := h.request(k.Text)
+		r.Via = c.via
+		got, err := w.a.Join(ctx, authority.Origin{At: w.at}, r)
 		if err != nil {
 			t.Fatal(err)
 		}

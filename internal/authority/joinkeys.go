@@ -20,7 +20,7 @@ type JoinKeyRequest struct {
 	Name      string
 	TTL       time.Duration     // 0: peer.DefaultTTL
 	MaxScopes credential.Scopes // empty: peer.DefaultScopes of the caller's token
-	Region    string            // where the peer belongs; "" is the home region
+	Region    string            // where the peer belongs; "" is where it asks to join
 }
 
 // CreatedJoinKey is a new join key. Text is shown this once.

@@ -25,7 +25,7 @@ func (s sidecar) authz(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	c.seen.ClientID, c.seen.Version = allowed.ClientID, allowed.Version
+	c.seen.ClientID, c.seen.Version, c.seen.Proven = allowed.ClientID, allowed.Version, a.Token == ""
 	return answer{allowed: &allowed}, nil
 }
 

@@ -78,18 +78,6 @@ func rotationWire(r authority.Rotation) Rotation {
 	return w
 }
 
-func sharedWire(c *credential.Credential, at time.Time) SharedCredential {
-	w := SharedCredential{Credential: credentialWire(c, at), Versions: []Version{}}
-	for i := len(c.Versions) - 1; i >= 0; i-- {
-		v := &c.Versions[i]
-		w.Versions = append(w.Versions, Version{
-			Version: v.Number, ClientID: c.ClientID(v.Number), Status: string(c.VersionStatus(v, at)),
-			CreatedAt: Time{v.CreatedAt}, ExpiresAt: Time{v.NotAfter},
-		})
-	}
-	return w
-}
-
 func eventWire(e authority.Event) Event {
 	return Event{
 		At: Time{e.At}, Actor: optional(e.Actor), Action: e.Action, Subject: e.Subject, Reason: optional(e.Reason),

@@ -120,11 +120,22 @@ func (s *server) get(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	query, err := c.query()
+	if err != nil {
+		return answer{}, err
+	}
+	include := query.Get("include")
+	if include != "" && include != "versions" {
+		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "include can only be versions")
+	}
 	found, err := s.authority.Find(c.Context(), c.caller, c.at, target)
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{body: credentialWire(found, c.at)}, nil
+	if include == "" {
+		return answer{body: credentialWire(found, c.at)}, nil
+	}
+	return c.detail(found)
 }
 
 // revoke is DELETE /v1/credentials/{client_id}.
@@ -193,5 +204,5 @@ func (s *server) shared(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{body: sharedWire(found, c.at)}, nil
+	return c.detail(found)
 }

@@ -67,7 +67,7 @@ func (c *call) client(form url.Values) (access.Client, error) {
 	}
 	client, err := c.server.node.Authenticate(c.Context(), c.at, proof)
 	if err == nil {
-		c.seen.ClientID, c.seen.Version = client.ClientID(), client.Number()
+		c.seen.ClientID, c.seen.Version, c.seen.Proven = client.ClientID(), client.Number(), true
 	}
 	return client, err
 }

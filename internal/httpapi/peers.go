@@ -98,7 +98,7 @@ func (s *server) join(c *call) (answer, error) {
 	if err := c.json(&w); err != nil {
 		return answer{}, err
 	}
-	r := authority.JoinRequest{JoinKey: w.JoinKey, Name: w.Name}
+	r := authority.JoinRequest{JoinKey: w.JoinKey, Name: w.Name, Via: c.Header.Get(HeaderForwarded)}
 	var err error
 	if r.PublicKey, err = namedKey("public_key", w.PublicKey); err != nil {
 		return answer{}, err

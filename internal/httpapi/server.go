@@ -40,6 +40,7 @@ type Observation struct {
 	ClientID   string // who called, once that is known
 	Version    int    // the secret version behind the call; 0 where none is known
 	Superseded bool   // that version is superseded
+	Proven     bool   // the client has shown that version's secret, or signed with its key, and was accepted
 	Bytes      int64  // of the answer's body
 	Forwarded  bool   // another peer has answered
 	Err        error  // the cause of a 5xx
@@ -110,6 +111,7 @@ func (s *server) routes() map[string]methods {
 		"/v1/join-keys/{join_key_id}": {"DELETE": s.bearer(credential.PeersWrite, s.revokeJoinKey)},
 		"/v1/peers":                   {"GET": s.bearer(credential.PeersRead, s.listPeers)},
 		"/v1/peers/join":              {"POST": s.atHome(s.join)},
+		"/v1/peers/self/usage":        {"POST": s.bearer(credential.LedgerRead, s.reportUsage)},
 		"/v1/peers/{peer_id}": {
 			"GET":    s.bearer(credential.PeersRead, s.getPeer),
 			"PATCH":  s.atHome(s.bearer(credential.PeersWrite, s.changePeer)),

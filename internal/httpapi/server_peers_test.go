@@ -185,4 +185,7 @@ func TestForward_Peers(t *testing.T) {
 	if got := w.home.Want(200, "GET", "/v1/peers/"+peer, e2e.Bearer(w.home.admin())); got.Text("status") != "removed" {
 		t.Errorf("%s", got.Body)
 	}
+	if got := w.home.Want(200, "GET", "/v1/peers/"+w.second.newPeer(), e2e.Bearer(w.home.admin())); got.Text("region") != "second" {
+		t.Errorf("joined where the second region is known by now: %s", got.Body)
+	}
 }

@@ -158,21 +158,6 @@ type Rotation struct {
 	CreatedByKilled *[]string  `json:"created_by_killed,omitempty"`
 }
 
-// SharedCredential is the shared credential with all its versions.
-type SharedCredential struct {
-	Credential
-	Versions []Version `json:"versions"`
-}
-
-// Version is one version of the shared credential.
-type Version struct {
-	Version   int    `json:"version"`
-	ClientID  string `json:"client_id"`
-	Status    string `json:"status"`
-	CreatedAt Time   `json:"created_at"`
-	ExpiresAt Time   `json:"expires_at"`
-}
-
 // AuditPage is one page of the audit trail, oldest first. NextCursor is null at the end of what there is.
 type AuditPage struct {
 	Events     []Event `json:"events"`

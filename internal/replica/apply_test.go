@@ -49,6 +49,9 @@ func TestReplica_AnswersFromItsCopy(t *testing.T) {
 		}
 		h.reopen()
 	}
+	if set, err := h.r.KeySet(ctx, h.at); err != nil || len(set.Keys) != 1 { // is remembered
+		t.Errorf("key set: %+v, %v", set, err)
+	}
 	s.revoke("local", host, 0)
 	h.pull(s)
 	if set, err := h.r.KeySet(ctx, h.at); err != nil || len(set.Keys) != 0 {
@@ -254,6 +257,9 @@ func TestReplica_KeepsOnlyHashesThatFit(t *testing.T) {
 	p.Hashes[0].Hash = wrong[:]
 	h.apply(p)
 	if v := h.credential(subject).Versions[0]; v.Hash != nil {
+		t.Error("a hash that does not fit is used")
+	}
+	if e := entryAt(t, h, subject, 3); e.Secret != nil {
 		t.Error("a hash that does not fit was kept")
 	}
 }

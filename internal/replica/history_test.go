@@ -41,7 +41,7 @@ func TestReplica_IsTheJoin(t *testing.T) {
 		defer func() { _ = r.Close() }()
 		seen := map[id.ID]*credential.Credential{}
 		for range 400 {
-			if done(s, r) {
+			if caughtUp(s, r) {
 				break
 			}
 			deliver(t, s, r)
@@ -51,7 +51,7 @@ func TestReplica_IsTheJoin(t *testing.T) {
 				}
 			}
 		}
-		for !done(s, r) { // in the end all of it arrives
+		for !caughtUp(s, r) { // in the end all of it arrives
 			if n, err := r.Apply(ctx, start, s.page(r.Cursors(), 100)); err != nil || n == 0 {
 				t.Fatalf("apply the rest: %d, %v", n, err)
 			}
@@ -116,7 +116,7 @@ func deliver(t *rapid.T, s *scribe, r *replica.Replica) {
 	}
 }
 
-func done(s *scribe, r *replica.Replica) bool {
+func caughtUp(s *scribe, r *replica.Replica) bool {
 	return ledger.Freshness{Heads: s.heads()}.Reached(r.Cursors())
 }
 

@@ -89,6 +89,16 @@ func TestReplica_ProofHasToCount(t *testing.T) {
 	}
 }
 
+// Before it is known which cluster this is, nothing proves anything: not even the key that founded it.
+func TestReplica_ProofNeedsTheCluster(t *testing.T) {
+	t.Parallel()
+	s, h := newScribe(t, "local"), newHost(t, "anchor")
+	h.apply(authority.LedgerPage{Freshness: s.prove(nil, start)})
+	if !h.r.Fresh().IsZero() || len(h.told(replica.Unproven)) != 1 {
+		t.Errorf("fresh %v, told %v", h.r.Fresh(), h.told(replica.Unproven))
+	}
+}
+
 // The heads that were told last are told on, whatever they prove.
 func TestReplica_TellsHeads(t *testing.T) {
 	t.Parallel()

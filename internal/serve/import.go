@@ -36,7 +36,15 @@ func (e *NotVouchedError) Unwrap() error { return authority.ErrNotVouched }
 // it is missing. All of the export is checked and stored before any of it counts, so after an error or a crash the same
 // command can be run again. It returns a *NotVouchedError, authority.ErrNotEmpty, bolt.ErrLocked while somebody serves the
 // directory, or what is wrong with the export.
-func Import(ctx context.Context, path string, r io.Reader) (done authority.Imported, err error) {
+func Import(ctx context.Context, path string, r io.Reader) (authority.Imported, error) {
+	return load(ctx, path, func(*dir) (lines, error) { return httpapi.NewExportReader(r).Next, nil })
+}
+
+// lines returns the next line of an export, and io.EOF behind the last.
+type lines func() (authority.Line, error)
+
+// load imports what from returns, once the directory is locked.
+func load(ctx context.Context, path string, from func(*dir) (lines, error)) (done authority.Imported, err error) {
 	d, err := openDir(path, toImport)
 	if err != nil {
 		return authority.Imported{}, err
@@ -45,12 +53,16 @@ func Import(ctx context.Context, path string, r io.Reader) (done authority.Impor
 	if heads, err := d.store.Heads(ctx); err != nil || len(heads) > 0 {
 		return authority.Imported{}, errors.Join(err, fmt.Errorf("%s has a cluster: %w", path, authority.ErrNotEmpty))
 	}
+	next, err := from(d)
+	if err != nil {
+		return authority.Imported{}, err
+	}
 	draft := filepath.Join(path, draftFile)
 	if err := os.RemoveAll(draft); err != nil { // of an import that was broken off
 		return authority.Imported{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
-	done, err = fill(ctx, draft, d.custody.LedgerKey(), r)
+	done, err = fill(ctx, draft, d.custody.LedgerKey(), next)
 	if err != nil {
 		return authority.Imported{}, err
 	}
@@ -64,13 +76,13 @@ func Import(ctx context.Context, path string, r io.Reader) (done authority.Impor
 }
 
 // fill makes a store with what an export holds.
-func fill(ctx context.Context, path string, key jwk.Key, r io.Reader) (done authority.Imported, err error) {
+func fill(ctx context.Context, path string, key jwk.Key, next lines) (done authority.Imported, err error) {
 	store, err := bolt.Open(path, bolt.Options{})
 	if err != nil {
 		return authority.Imported{}, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	done, err = authority.Import(ctx, store, key, httpapi.NewExportReader(r).Next)
+	done, err = authority.Import(ctx, store, key, next)
 	if errors.Is(err, authority.ErrNotVouched) {
 		return done, &NotVouchedError{key}
 	}

@@ -64,7 +64,7 @@ type judge struct {
 func (j judge) version(v *credential.Version) Version {
 	out := Version{Number: v.Number, LastUsed: j.sightings(v)}
 	status := j.c.VersionStatus(v, j.at)
-	if status != credential.Current && status != credential.Superseded {
+	if j.c.Status(j.at) != credential.Active || status != credential.Current && status != credential.Superseded {
 		return out
 	}
 	since := j.settled(v)
@@ -114,7 +114,7 @@ func (j judge) reported(r Reporter, since time.Time) bool {
 func (j judge) sightings(v *credential.Version) []Sighting {
 	var list []Sighting
 	for _, r := range j.reporters {
-		for _, u := range r.uses(j.c, v.Number) {
+		for _, u := range j.uses(r, v.Number) {
 			list = append(list, Sighting{r, u.Source, u.Last, u.Count})
 		}
 	}
@@ -122,15 +122,15 @@ func (j judge) sightings(v *credential.Version) []Sighting {
 	return list
 }
 
-// uses are those of one version.
-func (r Reporter) uses(c *credential.Credential, version int) []Use {
+// uses are those of one version at r in the last 30 days.
+func (j judge) uses(r Reporter, version int) []Use {
 	var list []Use
 	if r.Note == nil {
 		return nil
 	}
-	name := c.ClientID(version)
+	name := j.c.ClientID(version)
 	for _, u := range r.Note.Uses {
-		if u.Version == version && u.ClientID == name {
+		if u.Version == version && u.ClientID == name && !u.Last.Before(j.at.Add(-Kept)) {
 			list = append(list, u)
 		}
 	}
@@ -141,8 +141,8 @@ func (r Reporter) uses(c *credential.Credential, version int) []Use {
 func (j judge) lockedOut(v *credential.Version) []Sighting {
 	var list []Sighting
 	for _, r := range j.reporters {
-		for _, u := range r.uses(j.c, v.Number) {
-			if !r.movedOn(j.c, u) {
+		for _, u := range j.uses(r, v.Number) {
+			if !j.movedOn(r, u) {
 				list = append(list, Sighting{r, u.Source, u.Last, u.Count})
 			}
 		}
@@ -154,13 +154,13 @@ func (j judge) lockedOut(v *credential.Version) []Sighting {
 // long as the old version is used in turn with a newer one, somebody there has not moved on; nor is it known of Others who
 // used which. Whoever is at work comes back within the lifetime of a token, so an old version that was not shown for that long
 // while a newer one was, is not in use any more.
-func (r Reporter) movedOn(c *credential.Credential, old Use) bool {
+func (j judge) movedOn(r Reporter, old Use) bool {
 	var newer Use
-	for i := range c.Versions {
-		if c.Versions[i].Number <= old.Version {
+	for i := range j.c.Versions {
+		if j.c.Versions[i].Number <= old.Version {
 			continue
 		}
-		for _, u := range r.uses(c, c.Versions[i].Number) {
+		for _, u := range j.uses(r, j.c.Versions[i].Number) {
 			if u.Source == old.Source {
 				newer.add(u)
 			}

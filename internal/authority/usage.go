@@ -1,0 +1,217 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/peer"
+	"github.com/keyturn/keyturn/internal/usage"
+)
+
+// Limits of the notes on who uses which version.
+const (
+	usageEvery = time.Minute // one write in that time
+	usageKept  = 35 * 24 * time.Hour
+
+	// usageSources is how many callers an authority tells apart for each version: a whole fleet may call it.
+	usageSources = 1024
+	// maxUsage is how many uses one report may hold.
+	maxUsage = 2000
+)
+
+// TooSoonError says that a peer has reported within the minute: when it may do so again.
+type TooSoonError struct{ Wait time.Duration }
+
+// Error implements error.
+func (e *TooSoonError) Error() string {
+	return fmt.Sprintf("one report a minute is enough: the next one in %d seconds", int(e.Wait.Seconds()))
+}
+
+// usageKey is the claim under which a reporter's note lies.
+func usageKey(reporter id.ID) string { return "usage:" + reporter.String() }
+
+// usageKeyOf is the claim for one version, where several processes count for one authority.
+func usageKeyOf(reporter id.ID, clientID string, version int) string {
+	return fmt.Sprintf("usage:%s:%s:%d", reporter, clientID, version)
+}
+
+// ReportUsage keeps what a peer, the caller, tells of itself. A report that was kept before is no error. It takes the scope
+// ledger.read, and returns access.ErrForbidden, ErrInput, a *TooSoonError within a minute of the report before, or
+// access.ErrUnavailable.
+func (a *Authority) ReportUsage(ctx context.Context, caller access.Caller, at time.Time, r usage.Report) error {
+	if err := caller.Require(credential.LedgerRead); err != nil {
+		return err
+	}
+	if caller.Peer == nil {
+		return access.ErrForbidden
+	}
+	if err := checkReport(r); err != nil {
+		return err
+	}
+	return a.note(ctx, at, usageKey(caller.Peer.ID), r, usage.Sources)
+}
+
+// note merges a report into the note under a key. The note is small, and replaced a minute later at the soonest: then the
+// report is a *TooSoonError, and changes nothing.
+func (a *Authority) note(ctx context.Context, at time.Time, key string, r usage.Report, sources int) error {
+	n, held, err := a.readNote(ctx, key)
+	switch {
+	case err != nil:
+		return err
+	case r.ID != "" && n.Report == r.ID:
+		return nil
+	case held.Key != "" && !held.Gives(at):
+		return &TooSoonError{held.Yields.Sub(at)}
+	}
+	value, err := n.Merge(r, at, sources).Encode()
+	if err != nil {
+		return err
+	}
+	err = a.store.Claim(ctx, Claim{Key: key, Value: value, At: at, ExpiresAt: at.Add(usageKept), Yields: at.Add(usageEvery)})
+	if errors.Is(err, ErrConflict) {
+		return &TooSoonError{usageEvery} // another one was faster
+	}
+	if err != nil {
+		return unavailable("note a use", err)
+	}
+	return nil
+}
+
+// readNote returns a note and the claim that holds it; both are zero where there is none. A note that cannot be read is none:
+// it is a memory, and nothing is decided by it alone.
+func (a *Authority) readNote(ctx context.Context, key string) (usage.Note, Claim, error) {
+	held, err := a.store.Claimed(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return usage.Note{}, Claim{}, nil
+	}
+	if err != nil {
+		return usage.Note{}, Claim{}, unavailable("read a note of uses", err)
+	}
+	n, err := usage.DecodeNote(held.Value)
+	if err != nil {
+		return usage.Note{}, held, nil
+	}
+	return n, held, nil
+}
+
+// checkReport refuses what cannot be true, and what could not be printed.
+func checkReport(r usage.Report) error {
+	if len(r.ID) < 16 || len(r.ID) > 64 || len(r.Uses) > maxUsage {
+		return fmt.Errorf("%w: report has to be 16 to 64 characters, with at most %d uses", ErrInput, maxUsage)
+	}
+	if err := credential.CheckName(r.ID); err != nil {
+		return err
+	}
+	for _, u := range r.Uses {
+		c, err := id.ParseClientID(u.ClientID)
+		switch {
+		case err != nil || u.Version < 1 || !c.Bare() && c.Version != u.Version:
+			return fmt.Errorf("%w: %.64q and version %d name no version of a credential", ErrInput, u.ClientID, u.Version)
+		case u.Count < 1 || u.First.IsZero() || u.Last.Before(u.First):
+			return fmt.Errorf("%w: a use is counted once at the least, and its last time is not before its first", ErrInput)
+		}
+		if err := credential.CheckName(u.Source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Usage says who uses each version of a credential, in the order of c.Versions, as far as peers and authorities have told until
+// instant at. It takes credentials.read, and returns access.ErrForbidden or ErrUnavailable.
+func (a *Authority) Usage(ctx context.Context, caller access.Caller, at time.Time, c *credential.Credential) ([]usage.Version, error) {
+	if err := caller.Require(credential.CredentialsRead); err != nil {
+		return nil, err
+	}
+	peers, err := a.allPeers(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	reporters := make([]usage.Reporter, 0, len(peers))
+	names := map[string]bool{}
+	for _, p := range peers {
+		if p.Status() != peer.Active {
+			continue
+		}
+		r := usage.Reporter{ID: p.ID, Name: p.Name, Authority: p.Role == peer.Authority}
+		if r.Authority {
+			r.Name = "authority " + p.Region
+		}
+		if r.Name == "" || names[r.Name] {
+			r.Name = strings.TrimSpace(r.Name + " " + p.ID.String())
+		}
+		names[r.Name] = true
+		reporters = append(reporters, r)
+	}
+	if err := a.readNotes(ctx, at, c, reporters); err != nil {
+		return nil, err
+	}
+	return usage.Judge(c, at, reporters), nil
+}
+
+// readNotes fills in what the reporters have told.
+func (a *Authority) readNotes(ctx context.Context, at time.Time, c *credential.Credential, reporters []usage.Reporter) error {
+	errs := make([]error, len(reporters))
+	var all sync.WaitGroup
+	slots := make(chan struct{}, readers)
+	for i := range reporters {
+		slots <- struct{}{}
+		all.Go(func() {
+			errs[i] = a.readReporter(ctx, at, c, &reporters[i])
+			<-slots
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func (a *Authority) readReporter(ctx context.Context, at time.Time, c *credential.Credential, r *usage.Reporter) error {
+	var pending []usage.Use
+	if r.ID == a.Self() {
+		pending = a.used.pending() // before the note is read: what moves from here to there meanwhile is not overlooked
+	}
+	n, held, err := a.readNote(ctx, usageKey(r.ID))
+	if err != nil {
+		return err
+	}
+	if len(held.Value) > 0 && !n.At.IsZero() {
+		r.Note = &n
+	}
+	if !r.Authority {
+		return nil
+	}
+	uses := n.Uses
+	if !a.o.SoleWriter {
+		for _, key := range usageKeys(r.ID, c, at) {
+			more, _, err := a.readNote(ctx, key)
+			if err != nil {
+				return err
+			}
+			uses = usage.Merge(uses, more.Uses)
+		}
+	}
+	r.Note = &usage.Note{At: at, Uses: usage.Merge(uses, pending)}
+	return nil
+}
+
+// usageKeys are the claims of an authority's versions of c that may have been used lately.
+func usageKeys(reporter id.ID, c *credential.Credential, at time.Time) []string {
+	var keys []string
+	seen := map[int]bool{}
+	for i := len(c.Versions) - 1; i >= 0; i-- {
+		v := &c.Versions[i]
+		if seen[v.Number] || !v.NotAfter.IsZero() && at.Sub(v.NotAfter) > usage.Kept || v.Dead() && at.Sub(v.DeadSince) > usage.Kept {
+			continue
+		}
+		seen[v.Number] = true
+		keys = append(keys, usageKeyOf(reporter, c.ClientID(v.Number), v.Number))
+	}
+	return keys
+}

@@ -1,0 +1,259 @@
+package authority_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/usage"
+)
+
+// asPeer is who calls with a peer's own token.
+func (w *world) asPeer(h *host) access.Caller {
+	return access.Caller{Peer: w.peer(h.peer), Scopes: credential.NewScopes(credential.LedgerRead)}
+}
+
+func (w *world) report(name string, uses ...usage.Use) usage.Report {
+	return usage.Report{ID: name + strings.Repeat(".", 16), At: w.at, Cursor: map[string]uint64{"local": w.head()}, Uses: uses}
+}
+
+func (w *world) shown(clientID string, version int, source string) usage.Use {
+	return usage.Use{Key: usage.Key{ClientID: clientID, Version: version, Source: source}, First: w.at, Last: w.at, Count: 1}
+}
+
+// used says for each version of the shared credential who used it: "place times", the latest first.
+func (w *world) used() map[int][]string {
+	w.t.Helper()
+	list, err := w.a.Usage(ctx, w.root, w.at, w.credential(w.shared().Credential))
+	if err != nil {
+		w.t.Fatalf("usage: %v", err)
+	}
+	used := map[int][]string{}
+	for _, v := range list {
+		for _, s := range v.LastUsed {
+			used[v.Number] = append(used[v.Number], fmt.Sprint(s.Place(), " ", s.Count))
+		}
+	}
+	return used
+}
+
+func TestReportUsage_OnlyPeersForThemselves(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	h := w.joined()
+	if err := w.a.ReportUsage(ctx, w.root, w.at, w.report("a")); !errors.Is(err, access.ErrForbidden) {
+		t.Errorf("an admin: %v", err)
+	}
+	if err := w.a.ReportUsage(ctx, access.Caller{Credential: w.root.Credential, Scopes: w.asPeer(h).Scopes}, w.at, w.report("a")); !errors.Is(err, access.ErrForbidden) {
+		t.Errorf("a client with the scope: %v", err)
+	}
+	if _, err := w.a.Usage(ctx, w.asPeer(h), w.at, w.credential(w.shared().Credential)); !errors.Is(err, access.ErrForbidden) {
+		t.Errorf("a peer asks who uses what: %v", err)
+	}
+	if err := w.a.ReportUsage(ctx, w.asPeer(h), w.at, w.report("a")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReportUsage_AMinuteAndOnce(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	h := w.joined()
+	client := w.founded.Credential.ClientID(1)
+	tell := func(name string) error {
+		return w.a.ReportUsage(ctx, w.asPeer(h), w.at, w.report(name, w.shown(client, 1, "x")))
+	}
+	for _, name := range []string{"one", "one"} {
+		if err := tell(name); err != nil {
+			t.Error(err)
+		}
+	}
+	w.later(59 * time.Second)
+	var soon *authority.TooSoonError
+	if err := tell("two"); !errors.As(err, &soon) || soon.Wait != time.Second {
+		t.Errorf("after 59 s: %v", err)
+	}
+	if d := cmp.Diff(map[int][]string{1: {"host (x) 1"}}, w.used()); d != "" {
+		t.Error(d)
+	}
+	w.later(time.Second)
+	if err := tell("two"); err != nil {
+		t.Errorf("after a minute: %v", err)
+	}
+	if err := tell("one"); !errors.As(err, &soon) { // only the newest is known by its name
+		t.Errorf("%v", err)
+	}
+	w.later(31 * day)
+	if d := cmp.Diff(map[int][]string{}, w.used()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestUsage_OwnCallersCountAtOnceAndAreNotedOnceAMinute(t *testing.T) {
+	t.Parallel()
+	for _, sole := range []bool{true, false} {
+		t.Run(fmt.Sprint("SoleWriter", sole), func(t *testing.T) {
+			t.Parallel()
+			w := found(t, func(o *authority.Options) { o.Private, o.SoleWriter = true, sole })
+			client := w.founded.Credential.ClientID(1)
+			notes := &counting{Store: w.store}
+			w.over(notes)
+			count := func(source string) {
+				w.a.CountUse(usage.Key{ClientID: client, Version: 1, Source: source}, w.at)
+				if err := w.a.StoreUsage(ctx, w.at); err != nil {
+					t.Error(err)
+				}
+			}
+			w.a.CountUse(usage.Key{ClientID: w.a.Self().String(), Version: 0, Source: "peer"}, w.at)
+			for range 5 {
+				count("x")
+			}
+			if notes.claims != 1 && notes.claims != 5 {
+				t.Errorf("%d writes", notes.claims)
+			}
+			if !sole && notes.claims != 1 {
+				t.Errorf("%d writes within a minute", notes.claims)
+			}
+			if d := cmp.Diff(map[int][]string{1: {"authority local (x) 5"}}, w.used()); d != "" {
+				t.Error(d)
+			}
+			w.later(time.Minute)
+			count("y")
+			w.over(w.file) // another process: it knows what was noted
+			if d := cmp.Diff(map[int][]string{1: {"authority local (y) 1", "authority local (x) 5"}}, w.used()); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// counting counts claims, and can refuse them before or after they are there.
+type counting struct {
+	authority.Store
+	claims        int
+	before, after error
+}
+
+func (c *counting) Claim(ctx context.Context, n authority.Claim) error {
+	c.claims++
+	if c.before != nil {
+		return c.before
+	}
+	err := c.Store.Claim(ctx, n)
+	if err == nil {
+		err = c.after
+	}
+	return err
+}
+
+func TestStoreUsage_AFailureLosesNothing(t *testing.T) {
+	t.Parallel()
+	for _, sole := range []bool{true, false} {
+		for _, lost := range []bool{true, false} {
+			t.Run(fmt.Sprint("SoleWriter", sole, "Written", lost), func(t *testing.T) {
+				t.Parallel()
+				w := found(t, func(o *authority.Options) { o.Private, o.SoleWriter = true, sole })
+				failing := &counting{Store: w.store}
+				w.over(failing)
+				if broken := errors.New("no"); lost {
+					failing.after = broken
+				} else {
+					failing.before = broken
+				}
+				w.a.CountUse(usage.Key{ClientID: w.founded.Credential.ClientID(1), Version: 1, Source: "x"}, w.at)
+				if err := w.a.StoreUsage(ctx, w.at); !errors.Is(err, access.ErrUnavailable) {
+					t.Errorf("%v", err)
+				}
+				failing.before, failing.after = nil, nil
+				w.later(time.Minute)
+				if err := w.a.StoreUsage(ctx, w.at); err != nil {
+					t.Error(err)
+				}
+				w.over(w.file)
+				want := "authority local (x) 1"
+				if !sole && lost {
+					want = "authority local (x) 2" // better twice than not at all
+				}
+				if d := cmp.Diff(map[int][]string{1: {want}}, w.used()); d != "" {
+					t.Error(d)
+				}
+			})
+		}
+	}
+}
+
+// Two processes count for one authority: what one cannot note, for the other was faster, it notes later.
+func TestStoreUsage_TwoProcesses(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	client := w.founded.Credential.ClientID(1)
+	other, err := authority.Open(ctx, w.store, w.custody, w.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for i, a := range []*authority.Authority{w.a, other} {
+			a.CountUse(usage.Key{ClientID: client, Version: 1, Source: fmt.Sprint(i)}, w.at)
+			if err := a.StoreUsage(ctx, w.at); err != nil {
+				t.Error(err)
+			}
+			w.later(40 * time.Second)
+		}
+	}
+	for range 2 {
+		w.later(time.Minute)
+		if err := errors.Join(w.a.StoreUsage(ctx, w.at), other.StoreUsage(ctx, w.at)); err != nil {
+			t.Error(err)
+		}
+	}
+	w.over(w.file)
+	sum := strings.Join(w.used()[1], ", ")
+	if !strings.Contains(sum, "(0) 2") || !strings.Contains(sum, "(1) 2") {
+		t.Error(sum)
+	}
+}
+
+func TestUsage_PeersOfOneNameAreToldApart(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	one, two := w.joined(), w.joined()
+	client := w.founded.Credential.ClientID(1)
+	for _, h := range []*host{one, two} {
+		if err := w.a.ReportUsage(ctx, w.asPeer(h), w.at, w.report(h.peer.String(), w.shown(client, 1, "x"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := strings.Join(w.used()[1], ", ")
+	if strings.Count(all, "host (x)") != 1 || strings.Count(all, "host "+one.peer.String()+" (x)")+strings.Count(all, "host "+two.peer.String()+" (x)") != 1 {
+		t.Error(all)
+	}
+	w.remove(two.peer)
+	if got := w.used()[1]; len(got) != 1 {
+		t.Errorf("a removed peer still counts: %v", got)
+	}
+}
+
+// A note that cannot be read is a peer that has not reported.
+func TestUsage_ADamagedNoteIsNone(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	h := w.joined()
+	if err := w.store.Claim(ctx, authority.Claim{Key: "usage:" + h.peer.String(), Value: []byte("x"), At: w.at, ExpiresAt: w.at.Add(day), Yields: w.at}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := w.a.Usage(ctx, w.root, w.at, w.credential(w.shared().Credential))
+	if err != nil || len(list[0].Unreported) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if err := w.a.ReportUsage(ctx, w.asPeer(h), w.at, w.report("a")); err != nil {
+		t.Error(err)
+	}
+}
