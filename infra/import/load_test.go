@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
@@ -304,8 +306,25 @@ func TestImport_FromFileToTableAndBack(t *testing.T) {
 	if !strings.HasPrefix(out.String(), "imported clu_") {
 		t.Errorf("it says %q", out.String())
 	}
+	var heads []map[string]authority.Head
+	for range 2 { // the second time there is nothing to do
+		if err := takeHome(t.Context(), s, custody, region, old.at); err != nil {
+			t.Fatal(err)
+		}
+		now, err := s.Heads(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		heads = append(heads, now)
+	}
+	if diff := cmp.Diff(heads[0], heads[1]); diff != "" {
+		t.Errorf("the second time it writes:\n%s", diff)
+	}
 	there := newHome(t, s, custody)
 	there.at = old.at
+	if err := there.a.CanIssue(t.Context(), old.at); err != nil {
+		t.Errorf("the functions cannot issue tokens yet: %v", err)
+	}
 	x.goesOn(there)
 
 	// And back, onto a new machine.

@@ -34,13 +34,16 @@ func run(ctx context.Context, table, key, file string, now func() time.Time) err
 	return errors.Join(err, store.Close())
 }
 
-// takeHome makes the region of the table the home: the one of the export is where the cluster came from. Where it is the same,
-// nothing is written.
+// takeHome makes the region of the table the home: the one of the export is where the cluster came from. It publishes a token
+// key that the functions can open, so that they issue tokens at once. What is so already is not written again.
 func takeHome(ctx context.Context, store authority.Store, custody authority.Custody, region string, now time.Time) error {
 	a, err := authority.Open(ctx, store, custody, authority.Options{Region: region})
 	if err != nil {
 		return err
 	}
-	_, err = a.TakeHome(ctx, authority.Origin{At: now.UTC().Truncate(time.Second), Reason: "imported"})
-	return err
+	at := now.UTC().Truncate(time.Second)
+	if _, err := a.TakeHome(ctx, authority.Origin{At: at, Reason: "imported"}); err != nil {
+		return err
+	}
+	return a.EnsureKeys(ctx, at)
 }

@@ -21,7 +21,7 @@ type Options struct {
 	VendorKeys     []jwk.Key // whose licenses are accepted; none: the authority is its own vendor
 	Regions        []string  // other regions that share the store; those that have written something are known anyway
 	LicenseID      id.ID     // the one license that is accepted; "" is any
-	BootstrapToken string    // "" is none
+	BootstrapToken string    // "" is none; or its BootstrapDigest
 	Private        bool      // only this host can call: bootstrap without a token is fine
 	TokenAlg       string    // "" is ES256
 	PeerIssuer     bool      // put the peer's id into "iss"

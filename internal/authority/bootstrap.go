@@ -2,7 +2,9 @@ package authority
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"strings"
@@ -90,11 +92,24 @@ func (a *Authority) Bootstrap(ctx context.Context, o Origin, r BootstrapRequest,
 	return done, nil
 }
 
+// digestPrefix begins a bootstrap token of which only the digest is known.
+const digestPrefix = "sha256:"
+
+// BootstrapDigest is what Options.BootstrapToken can be in place of a token: "sha256:" and the token's SHA-256 in lower-case
+// hexadecimal digits. Whoever reads it cannot bootstrap with it.
+func BootstrapDigest(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return digestPrefix + hex.EncodeToString(sum[:])
+}
+
 // MayBootstrap returns ErrBootstrapToken for a caller who may not found the cluster. A token that is set has to come;
 // without one, a vendor's license is proof enough, and on an authority that is its own vendor only this host may call.
 func (a *Authority) MayBootstrap(shown string) error {
 	switch {
 	case a.o.BootstrapToken != "":
+		if strings.HasPrefix(a.o.BootstrapToken, digestPrefix) {
+			shown = BootstrapDigest(shown)
+		}
 		if subtle.ConstantTimeCompare([]byte(shown), []byte(a.o.BootstrapToken)) != 1 {
 			return ErrBootstrapToken
 		}

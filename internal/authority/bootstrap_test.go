@@ -193,6 +193,7 @@ func TestBootstrap_WhoMay(t *testing.T) {
 	t.Parallel()
 	v := newVendor(t)
 	tokened := func(o *authority.Options) { o.BootstrapToken = bootstrapToken }
+	digested := func(o *authority.Options) { o.BootstrapToken = authority.BootstrapDigest(bootstrapToken) }
 	vendored := func(o *authority.Options) { o.VendorKeys = []jwk.Key{v.public()} }
 	signed := v.license(start)
 	for name, c := range map[string]struct {
@@ -205,6 +206,10 @@ func TestBootstrap_WhoMay(t *testing.T) {
 		"OwnVendorPrivate":           {[]func(*authority.Options){private}, authority.BootstrapRequest{}, nil},
 		"OwnVendorGivenALicense":     {[]func(*authority.Options){private}, authority.BootstrapRequest{License: signed}, authority.ErrLicense},
 		"Token":                      {[]func(*authority.Options){tokened}, authority.BootstrapRequest{Token: bootstrapToken}, nil},
+		"Digest":                     {[]func(*authority.Options){digested}, authority.BootstrapRequest{Token: bootstrapToken}, nil},
+		"DigestItself":               {[]func(*authority.Options){digested}, authority.BootstrapRequest{Token: authority.BootstrapDigest(bootstrapToken)}, authority.ErrBootstrapToken},
+		"DigestAndTokenWrong":        {[]func(*authority.Options){digested}, authority.BootstrapRequest{Token: bootstrapToken + "x"}, authority.ErrBootstrapToken},
+		"DigestAndTokenMissing":      {[]func(*authority.Options){digested, private}, authority.BootstrapRequest{}, authority.ErrBootstrapToken},
 		"TokenMissing":               {[]func(*authority.Options){tokened}, authority.BootstrapRequest{}, authority.ErrBootstrapToken},
 		"TokenMissingThoughPrivate":  {[]func(*authority.Options){tokened, private}, authority.BootstrapRequest{}, authority.ErrBootstrapToken},
 		"TokenWrong":                 {[]func(*authority.Options){tokened, vendored}, authority.BootstrapRequest{Token: bootstrapToken + "x", License: signed}, authority.ErrBootstrapToken},

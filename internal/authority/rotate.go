@@ -77,6 +77,7 @@ func (a *Authority) RotateShared(ctx context.Context, caller access.Caller, o Or
 
 func (a *Authority) rotate(ctx context.Context, caller access.Caller, o Origin, seen *credential.Credential, r RotateRequest, once Once) (Rotation, error) {
 	if err := r.check(seen, o.At); err != nil {
+		snapshotOf(ctx).end() // nothing will be written under it
 		if replayed := a.Replay(ctx, o.At, once); replayed != nil {
 			return Rotation{}, replayed // it cannot be done because it was done
 		}

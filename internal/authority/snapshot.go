@@ -6,11 +6,15 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/id"
 )
 
 // Snapshot returns a context for one request that writes: the first read under it reads the head before all else, and no
 // read is made twice. The write is appended to that very head, so it counts only if nothing has changed since; where
-// something has, it is decided again on reads of its own. Where this authority is the only writer, ctx itself comes back.
+// something has, it is decided again on reads of its own. Claims are not read at all: the write takes its own or fails, and
+// is decided again. Where this authority is the only writer, ctx itself comes back.
 func (a *Authority) Snapshot(ctx context.Context) context.Context {
 	if a.o.SoleWriter {
 		return ctx
@@ -32,14 +36,13 @@ type snapshot struct {
 	over     atomic.Bool // nothing is remembered any more
 	mu       sync.Mutex
 	heads    map[string]Head // nil: not read yet
-	subjects map[string]kept[[]Entry]
-	claims   map[string]kept[Claim]
+	subjects map[string]kept
 }
 
-// kept is the outcome of a read: a value, or ErrNotFound.
-type kept[T any] struct {
-	value T
-	err   error
+// kept is the outcome of a read: entries, or ErrNotFound.
+type kept struct {
+	entries []Entry
+	err     error
 }
 
 // begin reads the heads where that has not been done. It returns false where nothing may be remembered.
@@ -51,7 +54,7 @@ func (s *snapshot) begin(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	s.heads, s.subjects, s.claims = heads, map[string]kept[[]Entry]{}, map[string]kept[Claim]{}
+	s.heads, s.subjects = heads, map[string]kept{}
 	return true, nil
 }
 
@@ -82,36 +85,40 @@ func (a *Authority) readHeads(ctx context.Context) (map[string]Head, error) {
 
 // entries is Store.Subject, seen from a snapshot where there is one.
 func (r *Reader) entries(ctx context.Context, subject string) ([]Entry, error) {
-	entries, err := through(ctx, subject, r.store.Subject, func(s *snapshot) map[string]kept[[]Entry] { return s.subjects })
-	return slices.Clone(entries), err // callers cut it down in place
-}
-
-// readClaim is Store.Claimed, seen from a snapshot where there is one.
-func (a *Authority) readClaim(ctx context.Context, key string) (Claim, error) {
-	return through(ctx, key, a.store.Claimed, func(s *snapshot) map[string]kept[Claim] { return s.claims })
-}
-
-func through[T any](ctx context.Context, name string, read func(context.Context, string) (T, error), in func(*snapshot) map[string]kept[T]) (T, error) {
 	s := snapshotOf(ctx)
 	if s == nil {
-		return read(ctx, name)
+		return r.store.Subject(ctx, subject)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	remember, err := s.begin(ctx)
 	if err != nil {
-		var none T
-		return none, err
+		return nil, err
 	}
 	if !remember {
-		return read(ctx, name)
+		return r.store.Subject(ctx, subject)
 	}
-	if k, ok := in(s)[name]; ok {
-		return k.value, k.err
+	k, ok := s.subjects[subject]
+	if !ok {
+		k.entries, k.err = r.store.Subject(ctx, subject)
+		if k.err == nil || errors.Is(k.err, ErrNotFound) {
+			s.subjects[subject] = k
+		}
 	}
-	value, err := read(ctx, name)
-	if err == nil || errors.Is(err, ErrNotFound) {
-		in(s)[name] = kept[T]{value, err}
+	return slices.Clone(k.entries), k.err // callers cut them down in place
+}
+
+// readClaim is Store.Claimed, for a claim that the write takes. From a snapshot nobody holds it: where somebody does, in any
+// region that Heads has told of, Append fails, and what is decided then is decided on the claim that is there.
+func (a *Authority) readClaim(ctx context.Context, key string) (Claim, error) {
+	if s := snapshotOf(ctx); s != nil && !s.over.Load() {
+		return Claim{}, ErrNotFound
 	}
-	return value, err
+	return a.store.Claimed(ctx, key)
+}
+
+// Former is the Gate's. Whoever shows a token that is dead asks for an earlier answer, not for a write: it is looked for.
+func (a *Authority) Former(ctx context.Context, at time.Time, text string) (id.ID, error) {
+	snapshotOf(ctx).end()
+	return a.Gate.Former(ctx, at, text)
 }

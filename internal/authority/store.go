@@ -20,8 +20,8 @@ var (
 // it does not keep. Every method gives up when its context ends, with the context's error.
 type Store interface {
 	// Append commits all of b, or nothing of it, and has it on durable media before it returns nil. It returns
-	// ErrConflict when the head of b.Region is not b.After, when a claim of b is held already, or when a limit would be
-	// passed. After any other error the batch may or may not be there: Heads tells.
+	// ErrConflict when the head of b.Region is not b.After, when a claim of b is held already (by what Heads has told of,
+	// in any region), or when a limit would be passed. After any other error the batch may or may not be there: Heads tells.
 	Append(ctx context.Context, b Batch) error
 
 	// Subject returns every entry of one subject, ordered by region and sequence, strongly consistent with what Append

@@ -43,9 +43,9 @@ func (s *Store) Append(ctx context.Context, b authority.Batch) error {
 		return fmt.Errorf("append: the batch touches %d items and one transaction takes %d: commit less at once", p.core, MaxActions)
 	}
 	dates := p.overflow()
-	if checks := p.checks(before); len(p.actions)+len(checks) <= MaxActions {
+	if checks := append(p.checks(before), p.elsewhere(b.Claims)...); len(p.actions)+len(checks) <= MaxActions {
 		p.actions = append(p.actions, checks...)
-	} else if err := s.commit(ctx, &plan{s: s, actions: checks}, nil); err != nil {
+	} else if err := s.commitAll(ctx, checks); err != nil {
 		return err
 	}
 	if err := s.commit(ctx, p, &b); err != nil {

@@ -2,6 +2,7 @@ package dynamo_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 // charges them, two for each item and KB of a transaction, because DynamoDB Local reports hardly any.
 type meter struct {
 	dynamo.API
+	table   string
 	mu      sync.Mutex
 	calls   []string
 	actions int     // of the last transaction
@@ -120,7 +122,7 @@ func metered(t *testing.T) (*world, *meter) {
 	if _, err := w.rotate(t.Context(), authority.RotateRequest{Window: day}, "the first"); err != nil {
 		t.Fatal(err)
 	}
-	m := &meter{API: client}
+	m := &meter{API: client, table: table}
 	w.over(openTable(t, m, table, dynamo.Options{}))
 	w.token(w.shared.String(), w.secret)
 	if _, err := w.a.Shared(t.Context(), w.at); err != nil {
@@ -162,14 +164,67 @@ func TestCost_RotationIsThreeReadsAndOneTransaction(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%+v: %d actions, %s", r, m.actions, m)
-		want, most := "Query Query Query Transact", 10
+		want, most := "Query Query Transact", 10
 		if r.Emergency { // it ends five versions, and looks twice for what they created: nothing
-			want, most = "Query Query Query Query Query Transact", 22
+			want, most = "Query Query Query Query Transact", 22
 		}
 		if got := strings.Join(m.calls, " "); got != want || m.reads > 6 || m.actions > most || m.writes > 2*float64(most)+2 {
 			t.Errorf("%+v: %d actions, %s", r, m.actions, m)
 		}
 		text = w.token(w.shared.String(), secret)
+	}
+}
+
+// The head, the caller and the target are read, once each; a second region that has written does not change that.
+func TestCost_RotationOfAnotherIsThreeReadsAndOneTransaction(t *testing.T) {
+	t.Parallel()
+	w, m := metered(t)
+	made, err := w.a.Create(t.Context(), w.root, w.origin(), authority.CreateRequest{}, once("made"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := w.token(w.shared.String(), w.secret)
+	rotate := func(key string) error {
+		w.at = w.at.Add(time.Minute)
+		m.reset()
+		ctx := w.a.Snapshot(t.Context())
+		by, err := w.a.Check(ctx, w.at, text, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.a.Rotate(ctx, by, w.origin(), clientID(t, made.Credential.ID.String()), authority.RotateRequest{Window: day}, once(key))
+		return err
+	}
+	for _, key := range []string{"one", "two", "a second region"} {
+		if key == "a second region" {
+			theirs, err := dynamo.Open(t.Context(), m, m.table, "elsewhere", dynamo.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := batch(authority.Head{}, "x")
+			b.Region, b.Entries[0].Region = "elsewhere", "elsewhere"
+			if err := theirs.Append(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			if err := rotate("the first that hears of it"); err != nil { // and reads the cluster's records again
+				t.Fatal(err)
+			}
+		}
+		if err := rotate(key); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d actions, %s", key, m.actions, m)
+		if got := strings.Join(m.calls, " "); got != "Query Query Query Transact" || m.reads > 4 || m.actions > 12 {
+			t.Errorf("%s: %d actions, %s", key, m.actions, m)
+		}
+	}
+	var replayed *authority.Replayed
+	if err := rotate("two"); !errors.As(err, &replayed) {
+		t.Fatalf("the same again: %v", err)
+	}
+	t.Logf("the same again: %s", m)
+	if n := len(m.calls); n > 8 {
+		t.Errorf("the answer of then: %s", m)
 	}
 }
 

@@ -212,3 +212,19 @@ func (p *plan) checks(before map[string]uint64) []action {
 	}
 	return checks
 }
+
+// elsewhere makes sure that no other region holds a claim, as far as its items have arrived here.
+func (p *plan) elsewhere(claims []authority.Claim) []action {
+	var checks []action
+	for _, region := range p.s.seen.others() {
+		for _, c := range claims {
+			_, condition, values := p.s.claimItem(c)
+			a := action{pk: claimPK(c.Key), sk: region, failed: func(item) (*action, error) { return nil, errClaimed }}
+			a.write.ConditionCheck = &types.ConditionCheck{
+				TableName: &p.s.table, Key: key(a.pk, a.sk), ConditionExpression: &condition, ExpressionAttributeValues: values,
+			}
+			checks = append(checks, a)
+		}
+	}
+	return checks
+}

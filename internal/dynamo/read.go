@@ -200,6 +200,7 @@ func (s *Store) heads(ctx context.Context) (map[string]authority.Head, error) {
 	before := s.seen.last()
 	heads := map[string]authority.Head{}
 	var ours tip
+	var others []string
 	err := s.query(ctx, "read the heads", headPK, "", 0, func(it item) (bool, error) {
 		region := getText(it, keySK)
 		t, ok := readTip(it)
@@ -209,6 +210,8 @@ func (s *Store) heads(ctx context.Context) (map[string]authority.Head, error) {
 		heads[region] = t.head
 		if region == s.region {
 			ours = t
+		} else {
+			others = append(others, region)
 		}
 		return true, nil
 	})
@@ -216,5 +219,6 @@ func (s *Store) heads(ctx context.Context) (map[string]authority.Head, error) {
 		return nil, err
 	}
 	s.seen.learn(before, ours)
+	s.seen.hear(others)
 	return heads, nil
 }

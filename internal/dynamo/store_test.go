@@ -348,6 +348,51 @@ func TestStore_ClaimOfAnotherRegionCounts(t *testing.T) {
 	}
 }
 
+// A batch takes its claims without having read them: what another region holds, as far as it has arrived here, keeps it out.
+func TestAppend_ClaimOfAnotherRegionCounts(t *testing.T) {
+	t.Parallel()
+	client := server.Client(t, region, nil)
+	table := server.Table(t, client)
+	ours := openTable(t, client, table, dynamo.Options{})
+	theirs, err := dynamo.Open(t.Context(), client, table, "elsewhere", dynamo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := batch(authority.Head{}, "a")
+	b.Region, b.Entries[0].Region = "elsewhere", "elsewhere"
+	b.Claims = []authority.Claim{{Key: "k", At: start, ExpiresAt: start.Add(day)}}
+	if err := theirs.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ours.Heads(t.Context()); err != nil { // as whoever decides on a batch does
+		t.Fatal(err)
+	}
+	for name, others := range map[string][]string{"InTheTransaction": {"a"}, "BeforeATransactionThatIsFull": make([]string, 33)} {
+		t.Run(name, func(t *testing.T) {
+			for i := range others {
+				others[i] = fmt.Sprint("subject ", i)
+			}
+			b := batch(authority.Head{}, others...)
+			for i := range b.Entries {
+				b.Entries[i].Lists = []string{"list"}
+			}
+			b.Claims = []authority.Claim{{Key: "k", Value: []byte("ours"), At: start.Add(day - time.Second), ExpiresAt: start.Add(2 * day)}}
+			b.Entries = b.Entries[:min(len(b.Entries), 32)]
+			if err := ours.Append(t.Context(), b); !errors.Is(err, authority.ErrConflict) {
+				t.Errorf("%v, want ErrConflict", err)
+			}
+		})
+	}
+	if _, err := ours.Subject(t.Context(), "subject 0"); !errors.Is(err, authority.ErrNotFound) {
+		t.Errorf("some of a batch that was refused is there: %v", err)
+	}
+	b = batch(authority.Head{}, "b")
+	b.Claims = []authority.Claim{{Key: "k", Value: []byte("ours"), At: start.Add(day), ExpiresAt: start.Add(2 * day)}}
+	if err := ours.Append(t.Context(), b); err != nil {
+		t.Errorf("when theirs has expired: %v", err)
+	}
+}
+
 func TestStore_ClosedIsClosed(t *testing.T) {
 	t.Parallel()
 	s := open(t)

@@ -55,7 +55,8 @@ func sameHead(a, b authority.Head) bool { return a.Seq == b.Seq && bytes.Equal(a
 // memory is what a store remembers of what it has read: it saves requests, and nothing goes wrong where it is empty.
 type memory struct {
 	mu    sync.Mutex
-	tip   *tip // of our own region
+	tip   *tip     // of our own region
+	heard []string // the other regions that have a head
 	dates map[string]map[ref]dates
 }
 
@@ -78,6 +79,19 @@ func (m *memory) last() *tip {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.tip
+}
+
+// hear notes which other regions have written something. There are never fewer of them.
+func (m *memory) hear(others []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.heard = others
+}
+
+func (m *memory) others() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.heard
 }
 
 // learn notes a head that was read after before had been the last: an older one than that is one that was restored.

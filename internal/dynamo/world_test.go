@@ -91,7 +91,12 @@ func (w *world) origin() authority.Origin {
 func once(key string) authority.Once {
 	return authority.Once{
 		Key: key, Caller: "caller", Request: []byte("request"),
-		Render: func(result any) ([]byte, error) { return []byte(result.(authority.Rotation).Secret.Reveal()), nil },
+		Render: func(result any) ([]byte, error) {
+			if done, ok := result.(authority.Created); ok {
+				return []byte(done.Secret.Reveal()), nil
+			}
+			return []byte(result.(authority.Rotation).Secret.Reveal()), nil
+		},
 	}
 }
 

@@ -34,7 +34,7 @@ type Function struct {
 	Name   string
 	Routes []string // patterns of httpapi that it answers; to all others it says that they do not exist
 	Signs  bool     // it signs tokens: the key is opened at the start
-	Boots  bool     // it can bootstrap: a bootstrap token has to be set
+	Boots  bool     // its API bootstraps: a bootstrap token has to be set
 	// Event handles what is no HTTP request; nil: nothing else comes.
 	Event func(ctx context.Context, a *App, event json.RawMessage) (any, error)
 }
@@ -82,6 +82,7 @@ func New(f Function, o Options) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("settings:\n%w", err)
 	}
+	s.options.Private = len(f.Routes) == 0 // who may invoke it has proven enough
 	if o.Store == nil {
 		if o.Store, err = s.openStore(); err != nil {
 			return nil, err

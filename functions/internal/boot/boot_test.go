@@ -65,6 +65,14 @@ func TestNew_Settings(t *testing.T) {
 			t.Errorf("%s without a bootstrap token: %v", f.Name, err)
 		}
 	}
+	digest := strings.Repeat("0a", 32)
+	for token, ok := range map[string]bool{
+		"sha256:" + digest: true, "sha256:" + digest[1:]: false, "sha256:" + strings.ToUpper(digest): false, "sha256:" + digest + "00": false,
+	} {
+		if err := open(boot.Cluster(), environment{"KEYTURN_BOOTSTRAP_TOKEN": token}); (err == nil) != ok {
+			t.Errorf("bootstrap token %s: %v", token, err)
+		}
+	}
 	key := `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
 	for _, c := range []struct {
 		change environment

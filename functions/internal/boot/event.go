@@ -61,7 +61,7 @@ func (r request) do(ctx context.Context, a *App) (any, error) {
 		return httpapi.RotationOf(done), nil
 	case "bootstrap":
 		done, err := open.Bootstrap(ctx, o, authority.BootstrapRequest{
-			License: r.License, Token: a.s.options.BootstrapToken, URL: r.Issuer,
+			License: r.License, URL: r.Issuer,
 		}, authority.Once{})
 		if err != nil {
 			return nil, err

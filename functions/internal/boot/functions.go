@@ -40,7 +40,7 @@ func Discovery() Function {
 
 // Recovery founds a cluster, or mints a secret where all are lost, for who may invoke it: it has no route.
 func Recovery() Function {
-	return Function{Name: "recover", Boots: true, Event: Recover}
+	return Function{Name: "recover", Event: Recover}
 }
 
 // Functions are all of them.

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -86,42 +85,6 @@ func (v *vault) Open(_ context.Context, sealed []byte, labels map[string]string)
 	return text, nil
 }
 
-// purposes are what the roles of template.yaml let each function open and seal.
-func purposes(function string) (open, seal []string) {
-	switch function {
-	case "token", "discovery":
-		return []string{"token", "anchor"}, nil
-	case "credentials":
-		return []string{"ledger", "anchor"}, nil
-	case "rotate":
-		return []string{"ledger", "token", "anchor"}, []string{"token"}
-	}
-	all := []string{"ledger", "token", "anchor"}
-	return all, all
-}
-
-// role holds a function to its purposes.
-type role struct {
-	keys.Sealer
-	open, seal []string
-}
-
-var errDenied = errors.New("access denied")
-
-func (r role) Open(ctx context.Context, sealed []byte, labels map[string]string) ([]byte, error) {
-	if !slices.Contains(r.open, labels[keys.LabelPurpose]) {
-		return nil, errDenied
-	}
-	return r.Sealer.Open(ctx, sealed, labels)
-}
-
-func (r role) Seal(ctx context.Context, secret []byte, labels map[string]string) ([]byte, error) {
-	if !slices.Contains(r.seal, labels[keys.LabelPurpose]) {
-		return nil, errDenied
-	}
-	return r.Sealer.Seal(ctx, secret, labels)
-}
-
 // environment is that of a function.
 type environment map[string]string
 
@@ -161,25 +124,32 @@ type stack struct {
 	clock *clock
 	logs  *logs
 	apps  map[string]*boot.App
+	used  *grants // what of the roles was needed
+	// storeOf is the store as a function's role sees it; nil: every function has the whole store.
+	storeOf func(role) authority.Store
 }
 
 func newStack(t testing.TB, store authority.Store) *stack {
 	t.Helper()
 	s := &stack{
-		t: t, env: newEnvironment(), store: store, vault: newVault(t), clock: &clock{}, logs: &logs{},
+		t: t, env: newEnvironment(), store: store, vault: newVault(t), clock: &clock{}, logs: &logs{}, used: &grants{},
 	}
 	s.restart()
 	return s
 }
 
-// restart puts every function into a new execution environment.
+// restart puts every function into a new execution environment, where it may what its role in template.yaml lets it.
 func (s *stack) restart() {
 	s.t.Helper()
 	s.apps = map[string]*boot.App{}
+	tmpl := readTemplate(s.t, s.env["AWS_REGION"])
 	for _, f := range boot.Functions() {
-		open, seal := purposes(f.Name)
+		role, store := tmpl.role(f.Name, s.used), s.store
+		if s.storeOf != nil {
+			store = s.storeOf(role)
+		}
 		a, err := boot.New(f, boot.Options{
-			Env: s.env.get, Out: s.logs, Now: s.clock.now, Version: "test", Store: s.store, Sealer: role{s.vault, open, seal},
+			Env: s.env.get, Out: s.logs, Now: s.clock.now, Version: "test", Store: store, Sealer: sealer{s.vault, role},
 		})
 		if err != nil {
 			s.t.Fatalf("%s: %v", f.Name, err)

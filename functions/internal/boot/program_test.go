@@ -72,7 +72,7 @@ func newAccount(t testing.TB) *account {
 		t.Fatal(err)
 	}
 	sealer, key := aws.kms.Key(t, region)
-	a := &account{stack: &stack{t: t, env: newEnvironment(), store: store, vault: kms.New(sealer, key), clock: &clock{}, logs: &logs{}}}
+	a := &account{stack: &stack{t: t, env: newEnvironment(), store: store, vault: kms.New(sealer, key), clock: &clock{}, logs: &logs{}, used: &grants{}}}
 	env := newEnvironment()
 	env["KEYTURN_TABLE"], env["KEYTURN_KEY"] = table, key
 	env["AWS_ENDPOINT_URL_DYNAMODB"], env["AWS_ENDPOINT_URL_KMS"] = aws.dynamo.Endpoint(t), aws.kms.Endpoint(t)

@@ -1,11 +1,14 @@
 package boot
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/rs/zerolog"
 
@@ -40,7 +43,7 @@ func readSettings(env func(name string) string, bootstraps bool) (settings, erro
 	s := settings{table: r.needed("KEYTURN_TABLE"), key: r.needed("KEYTURN_KEY"), aws: r.aws()}
 	s.options = authority.Options{
 		Region: s.aws.region, MaxItems: dynamo.MaxActions, Issuer: env("KEYTURN_ISSUER"), LicenseID: id.ID(env("KEYTURN_LICENSE_ID")),
-		BootstrapToken: env("KEYTURN_BOOTSTRAP_TOKEN"), TokenAlg: r.oneOf("KEYTURN_TOKEN_ALG", "ES256", "EdDSA", "RS256"),
+		TokenAlg:   r.oneOf("KEYTURN_TOKEN_ALG", "ES256", "EdDSA", "RS256"),
 		PeerIssuer: r.oneOf("KEYTURN_TOKEN_ISS", "url", "peer_id") == "peer_id", VendorKeys: r.vendorKeys(),
 	}
 	s.forward = r.regions()
@@ -53,13 +56,27 @@ func readSettings(env func(name string) string, bootstraps bool) (settings, erro
 		_, err := id.Parse(id.License, l.String())
 		r.wrong("KEYTURN_LICENSE_ID", err)
 	}
-	if bootstraps && len(s.options.BootstrapToken) < minBootstrapToken {
-		r.wrong("KEYTURN_BOOTSTRAP_TOKEN", fmt.Errorf("it has to have at least %d characters", minBootstrapToken))
+	if bootstraps {
+		s.options.BootstrapToken = r.bootstrapToken()
 	}
 	level, err := zerolog.ParseLevel(r.oneOf("KEYTURN_LOG_LEVEL", "info", "debug", "warn", "error"))
 	r.wrong("KEYTURN_LOG_LEVEL", err)
 	s.level = level
 	return s, errors.Join(r.errs...)
+}
+
+// bootstrapToken reads a token or its digest.
+func (r *reader) bootstrapToken() string {
+	token := r.env("KEYTURN_BOOTSTRAP_TOKEN")
+	digest, hashed := strings.CutPrefix(token, "sha256:")
+	sum, err := hex.DecodeString(digest)
+	switch {
+	case hashed && (err != nil || len(sum) != sha256.Size || digest != strings.ToLower(digest)):
+		r.wrong("KEYTURN_BOOTSTRAP_TOKEN", errors.New("after sha256: it has to have 64 of 0-9 a-f"))
+	case len(token) < minBootstrapToken:
+		r.wrong("KEYTURN_BOOTSTRAP_TOKEN", fmt.Errorf("it has to have at least %d characters", minBootstrapToken))
+	}
+	return token
 }
 
 // regions reads the addresses of the authorities of other regions: {"us-east-1":"https://…"}.
