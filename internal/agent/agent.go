@@ -41,6 +41,7 @@ type Agent struct {
 	cached      *verdict.Gate // in front of gate
 	denied      *denied
 	up          *upstream
+	used        *reporter
 
 	deniedChanged news
 	http          *listen.Server
@@ -59,6 +60,7 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 	}
 	c = c.withDefaults()
 	a := &Agent{c: c, generations: verdict.NewGenerations(), control: rand.Text()}
+	a.used = newReporter(a)
 	a.log = c.Log.Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) { e.Time("time", a.now()) }))
 	var err error
 	a.http, err = listen.New(ctx, listen.Config{
@@ -149,6 +151,7 @@ func (a *Agent) moved(subjects []id.ID, cluster bool) {
 	for _, s := range subjects {
 		a.generations.Move(s)
 	}
+	a.used.moved(subjects)
 }
 
 // newHandler is the API with the metrics beside it.
@@ -203,6 +206,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var working sync.WaitGroup
 	working.Go(func() { _ = a.replica.Run(work, a.up) })
 	working.Go(func() { a.keepHouse(work) })
+	working.Go(func() { a.used.run(work) })
 	err := a.http.Serve(ctx, a.handler)
 	leave()
 	working.Wait()

@@ -62,6 +62,7 @@ func (a *Agent) observe(o httpapi.Observation) {
 	} else if o.Route == "/v1/oauth/token" && o.Status == 200 {
 		a.metrics.Token(o.Superseded)
 	}
+	a.used.count(o)
 	level := zerolog.DebugLevel
 	switch {
 	case o.Status == 503:

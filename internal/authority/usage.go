@@ -17,8 +17,8 @@ import (
 
 // Limits of the notes on who uses which version.
 const (
-	usageEvery = time.Minute // one write in that time
 	usageKept  = 35 * 24 * time.Hour
+	usageGuard = 5 * time.Second // in that time after a write there is no other, be it of a final report
 
 	// usageSources is how many callers an authority tells apart for each version: a whole fleet may call it.
 	usageSources = 1024
@@ -55,28 +55,37 @@ func (a *Authority) ReportUsage(ctx context.Context, caller access.Caller, at ti
 	if err := checkReport(r); err != nil {
 		return err
 	}
-	return a.note(ctx, at, usageKey(caller.Peer.ID), r, usage.Sources)
+	return a.note(ctx, at, noted{key: usageKey(caller.Peer.ID), sources: usage.Sources, guard: usageGuard, paced: true}, r)
 }
 
-// note merges a report into the note under a key. The note is small, and replaced a minute later at the soonest: then the
-// report is a *TooSoonError, and changes nothing.
-func (a *Authority) note(ctx context.Context, at time.Time, key string, r usage.Report, sources int) error {
-	n, held, err := a.readNote(ctx, key)
+// noted says how a note is kept.
+type noted struct {
+	key     string
+	sources int           // how many callers are told apart
+	guard   time.Duration // it does not yield before
+	paced   bool          // nor to a report of the same minute that is not final
+}
+
+// note merges a report into a note. A report that comes too soon is a *TooSoonError, and changes nothing.
+func (a *Authority) note(ctx context.Context, at time.Time, where noted, r usage.Report) error {
+	n, held, err := a.readNote(ctx, where.key)
 	switch {
 	case err != nil:
 		return err
 	case r.ID != "" && n.Report == r.ID:
 		return nil
+	case where.paced && n.Early(r, at) > 0:
+		return &TooSoonError{n.Early(r, at)}
 	case held.Key != "" && !held.Gives(at):
-		return &TooSoonError{held.Yields.Sub(at)}
+		return &TooSoonError{max(held.Yields.Sub(at), time.Second)}
 	}
-	value, err := n.Merge(r, at, sources).Encode()
+	value, err := n.Merge(r, at, where.sources).Encode()
 	if err != nil {
 		return err
 	}
-	err = a.store.Claim(ctx, Claim{Key: key, Value: value, At: at, ExpiresAt: at.Add(usageKept), Yields: at.Add(usageEvery)})
+	err = a.store.Claim(ctx, Claim{Key: where.key, Value: value, At: at, ExpiresAt: at.Add(usageKept), Yields: at.Add(where.guard)})
 	if errors.Is(err, ErrConflict) {
-		return &TooSoonError{usageEvery} // another one was faster
+		return &TooSoonError{where.guard} // another one was faster
 	}
 	if err != nil {
 		return unavailable("note a use", err)

@@ -27,18 +27,32 @@ func newOwnUsage() *ownUsage {
 }
 
 // CountUse counts that a client has shown its secret, or signed with its key, and was accepted. A peer that asks for its own
-// token is none.
-func (a *Authority) CountUse(k usage.Key, at time.Time) {
-	if k.Version > 0 && !strings.HasPrefix(k.ClientID, string(id.Peer)) {
-		a.used.tally.Count(k, at)
+// token is none. due reports that StoreUsage would note it at that instant; where this authority is the only writer, that is
+// for the caller to pace.
+func (a *Authority) CountUse(k usage.Key, at time.Time) (due bool) {
+	if k.Version == 0 || strings.HasPrefix(k.ClientID, string(id.Peer)) {
+		return false
 	}
+	a.used.tally.Count(k, at)
+	if a.o.SoleWriter || !a.used.mu.TryLock() {
+		return false
+	}
+	defer a.used.mu.Unlock()
+	return a.used.due(usage.Key{ClientID: k.ClientID, Version: k.Version}, at)
 }
 
-// StoreUsage notes what was counted since the last time, at most once a minute. What could not be noted is kept for the next
-// time. It returns access.ErrUnavailable.
+// due reports whether a version was not tried within the minute. The caller holds the lock.
+func (o *ownUsage) due(v usage.Key, at time.Time) bool {
+	tried, ok := o.tried[v]
+	return !ok || !at.Before(tried.Add(usage.Every))
+}
+
+// StoreUsage notes what was counted since the last time. What could not be noted is kept for the next time. It returns
+// access.ErrUnavailable.
 //
-// Where this authority is the only writer, one note holds all. Else there is one of each version, so that processes that
-// count for one authority seldom meet: a version is noted once a minute by each of them at the most.
+// Where this authority is the only writer, one note holds all: call it once a minute, and before the end. Else there is one of
+// each version, so that processes that count for one authority seldom meet: call it whenever something was counted, and each
+// version is noted once a minute at the most.
 func (a *Authority) StoreUsage(ctx context.Context, at time.Time) error {
 	self := a.Self()
 	if self == "" || !a.used.mu.TryLock() {
@@ -62,7 +76,7 @@ func (a *Authority) storeAll(ctx context.Context, at time.Time, key string) erro
 		r = &usage.Report{ID: rand.Text(), At: at, Uses: uses}
 		a.used.sending.Store(r)
 	}
-	err := a.note(ctx, at, key, *r, usageSources)
+	err := a.note(ctx, at, noted{key: key, sources: usageSources}, *r)
 	if soon := new(TooSoonError); errors.As(err, &soon) { // then it was not noted before either
 		a.used.tally.Return(r.Uses, false)
 		err = nil
@@ -93,12 +107,13 @@ func (a *Authority) storeVersions(ctx context.Context, at time.Time, self id.ID)
 	}
 	var failed error
 	for v, list := range byVersion {
-		if tried, ok := a.used.tried[v]; ok && at.Before(tried.Add(usageEvery)) || failed != nil {
+		if !a.used.due(v, at) || failed != nil {
 			a.used.tally.Return(list, false)
 			continue
 		}
 		a.used.remember(v, at)
-		err := a.note(ctx, at, usageKeyOf(self, v.ClientID, v.Version), usage.Report{At: at, Uses: list}, usageSources)
+		where := noted{key: usageKeyOf(self, v.ClientID, v.Version), sources: usageSources, guard: usage.Every}
+		err := a.note(ctx, at, where, usage.Report{At: at, Uses: list})
 		if err != nil {
 			a.used.tally.Return(list, false)
 		}
@@ -112,7 +127,7 @@ func (a *Authority) storeVersions(ctx context.Context, at time.Time, self id.ID)
 // remember notes that a version was tried at instant at, and forgets what was tried long before.
 func (o *ownUsage) remember(v usage.Key, at time.Time) {
 	for old, tried := range o.tried {
-		if !at.Before(tried.Add(usageEvery)) {
+		if !at.Before(tried.Add(usage.Every)) {
 			delete(o.tried, old)
 		}
 	}

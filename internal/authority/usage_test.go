@@ -88,6 +88,15 @@ func TestReportUsage_AMinuteAndOnce(t *testing.T) {
 	if err := tell("two"); err != nil {
 		t.Errorf("after a minute: %v", err)
 	}
+	final := w.report("end", w.shown(client, 1, "x"))
+	final.Final = true
+	if err := w.a.ReportUsage(ctx, w.asPeer(h), w.at, final); !errors.As(err, &soon) || soon.Wait != 5*time.Second {
+		t.Errorf("at the same instant: %v", err)
+	}
+	w.later(5 * time.Second)
+	if err := w.a.ReportUsage(ctx, w.asPeer(h), w.at, final); err != nil {
+		t.Errorf("a peer that stops: %v", err)
+	}
 	if err := tell("one"); !errors.As(err, &soon) { // only the newest is known by its name
 		t.Errorf("%v", err)
 	}

@@ -54,7 +54,9 @@ func NewForward(base string, o ForwardOptions) (*Forward, error) {
 // passedOn and passedBack are the headers that go to the home region and come back from it: the caller's own credentials,
 // and what belongs to the request. A cookie, or what a proxy has added, stays here.
 func passedOn() []string {
-	return []string{"Authorization", "Content-Type", "Content-Encoding", "Accept", "User-Agent", HeaderIdempotencyKey, HeaderBootstrapToken}
+	return []string{
+		"Authorization", "Content-Type", "Content-Encoding", "Accept", "User-Agent", HeaderIdempotencyKey, HeaderBootstrapToken, HeaderSidecar,
+	}
 }
 
 func passedBack() []string {
@@ -220,6 +222,10 @@ func (s *server) forward(c *call) (answer, error) {
 
 // askUpstream is forward on a sidecar.
 func (s *server) askUpstream(c *call) (answer, error) {
+	c.Header.Del(HeaderSidecar)
+	if c.seen.Proven {
+		c.Header.Set(HeaderSidecar, s.node.Self().String())
+	}
 	a, err := s.upstream.ask(c.Context(), c, "")
 	if s.passed != nil && c.Method != http.MethodGet && c.Method != http.MethodHead {
 		s.passed()

@@ -68,6 +68,11 @@ func (c *call) client(form url.Values) (access.Client, error) {
 	client, err := c.server.node.Authenticate(c.Context(), c.at, proof)
 	if err == nil {
 		c.seen.ClientID, c.seen.Version, c.seen.Proven = client.ClientID(), client.Number(), true
+		if named := c.Header.Get(HeaderSidecar); named != "" {
+			if peer, bad := id.Parse(id.Peer, named); bad == nil {
+				c.seen.Sidecar = peer.String()
+			}
+		}
 	}
 	return client, err
 }

@@ -41,6 +41,7 @@ type Observation struct {
 	Version    int    // the secret version behind the call; 0 where none is known
 	Superseded bool   // that version is superseded
 	Proven     bool   // the client has shown that version's secret, or signed with its key, and was accepted
+	Sidecar    string // the peer that says to have passed the request on, and to have counted that; "" for none
 	Bytes      int64  // of the answer's body
 	Forwarded  bool   // another peer has answered
 	Err        error  // the cause of a 5xx

@@ -14,6 +14,19 @@ import (
 	"github.com/keyturn/keyturn/internal/usage"
 )
 
+// HeaderSidecar names the sidecar that passes a request on after it has seen and counted the client's secret itself.
+const HeaderSidecar = "Keyturn-Sidecar"
+
+// Use is what counts as one use of a version: ok where a secret, or a key, was shown and accepted. What a sidecar says to have
+// counted has it in its source, so that nobody hides behind one.
+func (o Observation) Use() (k usage.Key, ok bool) {
+	k = usage.Key{ClientID: o.ClientID, Version: o.Version, Source: o.Source}
+	if o.Sidecar != "" {
+		k.Source += usage.Via + o.Sidecar
+	}
+	return k, o.Proven && o.Version > 0
+}
+
 // reportUsage is POST /v1/peers/self/usage: a peer tells who has used which version there.
 func (s *server) reportUsage(c *call) (answer, error) {
 	if c.caller.Peer == nil {
@@ -66,7 +79,7 @@ func (w UsageReport) report() (usage.Report, error) {
 	if w.At.IsZero() {
 		return usage.Report{}, refuse(http.StatusBadRequest, InvalidRequest, "at is missing")
 	}
-	r := usage.Report{ID: w.ID, At: whole(w.At), Cursor: maps.Clone(cursor), Partial: w.Partial}
+	r := usage.Report{ID: w.ID, At: whole(w.At), Cursor: maps.Clone(cursor), Partial: w.Partial, Final: w.Final}
 	for _, u := range w.Uses {
 		r.Uses = append(r.Uses, usage.Use{
 			Key: usage.Key{ClientID: u.ClientID, Version: u.Version, Source: u.Source}, First: whole(u.FirstAt), Last: whole(u.LastAt), Count: u.Count,
@@ -78,7 +91,7 @@ func (w UsageReport) report() (usage.Report, error) {
 // ReportUsage tells the authority who has used which version at this peer. bearer has to be the peer's own token. It returns the
 // errors of Call: RATE_LIMITED within a minute of the report before.
 func (c *Client) ReportUsage(ctx context.Context, bearer string, r usage.Report) error {
-	w := UsageReport{ID: r.ID, At: Time{r.At}, Cursor: authority.Cursor(r.Cursor).String(), Partial: r.Partial, Uses: []UsageEntry{}}
+	w := UsageReport{ID: r.ID, At: Time{r.At}, Cursor: authority.Cursor(r.Cursor).String(), Partial: r.Partial, Final: r.Final, Uses: []UsageEntry{}}
 	for _, u := range r.Uses {
 		w.Uses = append(w.Uses, UsageEntry{u.ClientID, u.Version, u.Source, Time{u.First}, Time{u.Last}, u.Count})
 	}

@@ -192,6 +192,18 @@ func TestObservation_Proven(t *testing.T) {
 	if f.last().Proven {
 		t.Error("a call with a token counts")
 	}
+	for header, want := range map[string]string{
+		"": "127.0.0.1", "peer_01jd6y0e00f2bvwrw0xk3y4t5z": "127.0.0.1 via peer_01jd6y0e00f2bvwrw0xk3y4t5z", "peer_x": "127.0.0.1",
+	} {
+		f.Want(200, "POST", "/v1/oauth/token", e2e.Basic(f.id, f.secret), e2e.Form(form...), e2e.Header(httpapi.HeaderSidecar, header))
+		if k, ok := f.last().Use(); !ok || k.Source != want {
+			t.Errorf("%q: %+v", header, k)
+		}
+	}
+	peerID, _ := f.joined()
+	if _, ok := f.last().Use(); ok || peerID == "" {
+		t.Error("a peer's own token counts")
+	}
 }
 
 func TestClient_ReportUsage(t *testing.T) {

@@ -56,6 +56,7 @@ type UsageReport struct {
 	At      Time         `json:"at"`                // when it was made
 	Cursor  string       `json:"cursor"`            // how far the peer has applied each region's ledger, as in GET /v1/ledger
 	Partial bool         `json:"partial,omitempty"` // there was more than could be counted
+	Final   bool         `json:"final,omitempty"`   // the peer stops: the report does not wait for the minute
 	Uses    []UsageEntry `json:"uses"`
 }
 

@@ -26,6 +26,9 @@ func (s *Server) keepHouse(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			_ = s.saveLicense(context.WithoutCancel(ctx))
+			if err := s.authority.StoreUsage(context.WithoutCancel(ctx), s.now()); err != nil {
+				s.log.Warn().Err(err).Msg("cannot note who uses which version")
+			}
 			return
 		case <-tick.C:
 			trouble = s.round(ctx, trouble)
@@ -56,6 +59,7 @@ func (s *Server) round(ctx context.Context, before []string) (trouble []string) 
 		{"publish a token key", s.authority.EnsureKeys(ctx, at)},
 		{"retire token keys", s.authority.RetireKeys(ctx, at)},
 		{"write down the license", s.saveLicense(ctx)},
+		{"note who uses which version", s.authority.StoreUsage(ctx, at)},
 	} {
 		if done.err == nil || ctx.Err() != nil {
 			continue

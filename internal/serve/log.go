@@ -20,6 +20,9 @@ func (s *Server) observe(o httpapi.Observation) {
 	if o.Route == "/v1/oauth/token" && o.Status == 200 {
 		s.metrics.Token(o.Superseded)
 	}
+	if use, ok := o.Use(); ok {
+		_ = s.authority.CountUse(use, o.At) // the round notes it
+	}
 	level := zerolog.InfoLevel
 	if o.Status >= 500 {
 		level = zerolog.ErrorLevel

@@ -3,6 +3,7 @@ package usage
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/credential"
@@ -142,12 +143,18 @@ func (j judge) lockedOut(v *credential.Version) []Sighting {
 	var list []Sighting
 	for _, r := range j.reporters {
 		for _, u := range j.uses(r, v.Number) {
-			if !j.movedOn(r, u) {
+			if !j.countedElsewhere(r, u) && !j.movedOn(r, u) {
 				list = append(list, Sighting{r, u.Source, u.Last, u.Count})
 			}
 		}
 	}
 	return list
+}
+
+// countedElsewhere reports whether a known sidecar has counted the same use, under the address that it was asked from.
+func (j judge) countedElsewhere(r Reporter, u Use) bool {
+	_, peer, via := strings.Cut(u.Source, Via)
+	return via && r.Authority && slices.ContainsFunc(j.reporters, func(r Reporter) bool { return !r.Authority && r.ID.String() == peer })
 }
 
 // movedOn reports whether whoever showed an old version at a place has a newer one. Several programs can share an address: as

@@ -34,6 +34,13 @@ func seen(name string, minutes int, uses ...usage.Use) usage.Reporter {
 	return usage.Reporter{ID: id.ID("peer_" + name), Name: name, Note: &n}
 }
 
+// through is an authority that was asked through a sidecar.
+func through(sidecar string) usage.Reporter {
+	r := seen("authority local", 299, shown(2, "10.0.0.9"+usage.Via+"peer_"+sidecar, 110, 250))
+	r.Authority = true
+	return r
+}
+
 func shown(version int, source string, first, last int) usage.Use {
 	return use(clientID+"-"+string(rune('0'+version)), version, source, first, last, 1)
 }
@@ -70,6 +77,8 @@ func TestJudge_Verdict(t *testing.T) {
 		{"ReportedBeforeTheRotationOnly", []usage.Reporter{seen("a", 199)}, nil, []string{"a"}},
 		{"SilentForTenMinutes", []usage.Reporter{seen("a", 290)}, nil, nil},
 		{"SilentForLonger", []usage.Reporter{seen("a", 289)}, nil, []string{"a"}},
+		{"ASidecarHasCountedItToo", []usage.Reporter{seen("a", 299), through("a")}, nil, nil},
+		{"WhoNamesASidecarThatIsNone", []usage.Reporter{seen("a", 299), through("b")}, []string{"authority local (10.0.0.9 via peer_b)"}, nil},
 		{"AuthorityIsNeverUnknown", []usage.Reporter{office}, nil, nil},
 		{"Both", []usage.Reporter{silent, seen("b", 299, shown(2, "", 110, 250)), seen("a", 299, shown(2, "x", 110, 250))}, []string{"a (x)", "b"}, []string{"silent"}},
 	} {

@@ -26,6 +26,7 @@ type Report struct {
 	At      time.Time         // when it was made, by the reporter's clock
 	Cursor  map[string]uint64 // how far each region's ledger is applied there
 	Partial bool              // uses of standard credentials are missing: there were too many
+	Final   bool              // the reporter stops
 	Uses    []Use             // since the report before
 }
 
@@ -33,6 +34,8 @@ type Report struct {
 type Note struct {
 	At      time.Time // of the newest report; everything that was used before is in here
 	Report  string    // the newest report's id
+	Noted   time.Time // when that arrived
+	Final   bool      // it was a final one
 	Partial time.Time // of the newest report that was partial; zero: none
 	Steps   []Step    // how far the reporter's copy of the ledgers was, oldest first
 	Uses    []Use
@@ -54,7 +57,7 @@ func (n Note) Merge(r Report, at time.Time, sources int) Note {
 	if made.After(n.At) {
 		n.At = made
 	}
-	n.Report = r.ID
+	n.Report, n.Noted, n.Final = r.ID, at, r.Final
 	if r.Partial {
 		n.Partial = n.At
 	}
@@ -85,6 +88,15 @@ func notAfter(uses []Use, at time.Time) []Use {
 
 func recent(uses []Use, at time.Time) []Use {
 	return slices.DeleteFunc(uses, func(u Use) bool { return u.Last.Before(at.Add(-Kept)) })
+}
+
+// Early says how long it is, at instant at, until the minute after the newest report is over. A final report does not wait,
+// but for another final one.
+func (n Note) Early(r Report, at time.Time) time.Duration {
+	if r.Final && !n.Final {
+		return 0
+	}
+	return max(n.Noted.Add(Every).Sub(at), 0)
 }
 
 // fold keeps the sources of each version that were seen last, and makes the rest Others.
@@ -170,6 +182,8 @@ func (n Note) Covers(region string, seq uint64) (since time.Time, ok bool) {
 type noteBody struct {
 	At      int64     `json:"at"`
 	Report  string    `json:"report,omitempty"`
+	Noted   int64     `json:"noted"`
+	Final   bool      `json:"final,omitempty"`
 	Partial int64     `json:"partial,omitempty"`
 	Steps   []Step    `json:"steps,omitempty"`
 	Uses    []noteUse `json:"uses,omitempty"`
@@ -186,7 +200,7 @@ type noteUse struct {
 
 // Encode returns the bytes that DecodeNote reads.
 func (n Note) Encode() ([]byte, error) {
-	body := noteBody{At: seconds(n.At), Report: n.Report, Partial: seconds(n.Partial), Steps: n.Steps}
+	body := noteBody{At: seconds(n.At), Report: n.Report, Noted: seconds(n.Noted), Final: n.Final, Partial: seconds(n.Partial), Steps: n.Steps}
 	for _, u := range n.Uses {
 		body.Uses = append(body.Uses, noteUse{u.ClientID, u.Version, u.Source, seconds(u.First), seconds(u.Last), u.Count})
 	}
@@ -211,7 +225,9 @@ func DecodeNote(b []byte) (Note, error) {
 	if err != nil {
 		return Note{}, fmt.Errorf("usage: a note cannot be read: %w", err)
 	}
-	n := Note{At: instant(body.At), Report: body.Report, Partial: instant(body.Partial), Steps: body.Steps}
+	n := Note{
+		At: instant(body.At), Report: body.Report, Noted: instant(body.Noted), Final: body.Final, Partial: instant(body.Partial), Steps: body.Steps,
+	}
 	for _, u := range body.Uses {
 		n.Uses = append(n.Uses, Use{Key{u.ClientID, u.Version, u.Source}, instant(u.First), instant(u.Last), u.Count})
 	}

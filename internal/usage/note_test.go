@@ -176,6 +176,27 @@ func TestNote_RoundTrip(t *testing.T) {
 	})
 }
 
+func TestNote_Early(t *testing.T) {
+	t.Parallel()
+	final := report("f", 0, 5)
+	final.Final = true
+	n := usage.Note{}
+	if n.Early(report("a", 0, 5), at(0)) != 0 {
+		t.Error("the first report is too early")
+	}
+	n = n.Merge(report("a", 0, 5), at(0), usage.Sources)
+	if d := n.Early(report("b", 0, 5), at(0)); d != usage.Every {
+		t.Errorf("%s, want a minute", d)
+	}
+	if n.Early(report("b", 1, 5), at(1)) != 0 || n.Early(final, at(0)) != 0 {
+		t.Error("after a minute, and a final one at once")
+	}
+	n = n.Merge(final, at(0), usage.Sources)
+	if n.Early(final, at(0)) != usage.Every || n.Early(report("b", 0, 5), at(0)) != usage.Every {
+		t.Error("after a final one, too soon")
+	}
+}
+
 func FuzzDecodeNote(f *testing.F) {
 	b, err := usage.Note{At: start, Uses: []usage.Use{use("cli_a", 1, "x", 0, 1, 2)}}.Encode()
 	if err != nil {

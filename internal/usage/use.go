@@ -14,12 +14,17 @@ import (
 
 // Limits of what is counted.
 const (
+	Every   = time.Minute         // one report in that time
 	Kept    = 30 * 24 * time.Hour // how long a use is remembered after the last of its kind
 	Settled = time.Hour           // a client that is at work comes back within the lifetime of a token
 	Silent  = 10 * time.Minute    // who has not reported for longer is unknown
 
 	// Others stands for the sources of a version beyond those that are counted one by one.
 	Others = "others"
+
+	// Via stands in the source of what an authority has counted between the caller's address and the sidecar that passed the
+	// request on, and has counted it too.
+	Via = " via "
 )
 
 // Key names one kind of use: a version of a credential, shown from one place.

@@ -26,6 +26,7 @@ func (a *App) observe(o httpapi.Observation) {
 		e = describe(e, o)
 	}
 	a.measure(e, o).Send()
+	a.count(o)
 }
 
 // describe adds what a person looks for. It holds no secret, no token, no query string and no body.
