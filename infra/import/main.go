@@ -1,5 +1,6 @@
 // Command import loads an export of a cluster into a DynamoDB table that has none: with it a cluster moves from one machine
-// to AWS without a new bootstrap, and a lost table comes back from any copy of the ledger.
+// to AWS without a new bootstrap, and a lost table comes back from any copy of the ledger: `keyturn-sidecar export` writes
+// down that of a host.
 //
 //	import -table T -key K [F]
 //

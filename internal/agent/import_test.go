@@ -88,7 +88,7 @@ func TestAgent_ImportToken(t *testing.T) {
 		"late, within the leeway":    func(c *token.ImportToken) { c.IssuedAt -= 80; c.ExpiresAt -= 80 },
 	} {
 		if a := w.send(http.MethodGet, ledger, bearer(w.importToken(key, change)), ""); a.status != 200 {
-			t.Errorf("%s: %d %s", name, a.status, a.body)
+			t.Errorf("%s: %d %s", name, a.status, a.code())
 		}
 	}
 	for name, change := range map[string]func(*token.ImportToken){
@@ -104,11 +104,11 @@ func TestAgent_ImportToken(t *testing.T) {
 		"without a time at all": func(c *token.ImportToken) { c.IssuedAt, c.ExpiresAt = 0, 0 },
 	} {
 		if a := w.send(http.MethodGet, ledger, bearer(w.importToken(key, change)), ""); a.status != 401 {
-			t.Errorf("%s: %d %s", name, a.status, a.body)
+			t.Errorf("%s: %d %s", name, a.status, a.code())
 		}
 	}
 	if a := w.send(http.MethodGet, ledger, bearer(w.importToken(foreign, nil)), ""); a.status != 401 {
-		t.Errorf("signed with another key: %d %s", a.status, a.body)
+		t.Errorf("signed with another key: %d %s", a.status, a.code())
 	}
 	for _, typ := range []func() (string, error){
 		func() (string, error) { return key.Sign(token.Claims{}) },
@@ -120,7 +120,7 @@ func TestAgent_ImportToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		if a := w.send(http.MethodGet, ledger, bearer(text), ""); a.status != 401 {
-			t.Errorf("another kind of token: %d %s", a.status, a.body)
+			t.Errorf("another kind of token: %d %s", a.status, a.code())
 		}
 	}
 }
@@ -136,7 +136,7 @@ func TestAgent_ImportTokenIsForTheLedgersAlone(t *testing.T) {
 		header := bearer(shown)
 		header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if a := w.send(http.MethodPost, w.Sidecars()[0]+"/v1/oauth/introspect", header, form); a.status != 401 {
-			t.Errorf("introspect: %d %s", a.status, a.body)
+			t.Errorf("introspect: %d %s", a.status, a.code())
 		}
 		for _, path := range []string{
 			"GET /authz", "GET /v1/credentials", "GET /v1/cluster/credentials", "GET /v1/export", "GET /v1/audit", "GET /v1/peers",
@@ -144,11 +144,11 @@ func TestAgent_ImportTokenIsForTheLedgersAlone(t *testing.T) {
 		} {
 			method, path, _ := strings.Cut(path, " ")
 			if a := w.send(method, w.Sidecars()[0]+path, bearer(shown), ""); a.status != 401 {
-				t.Errorf("%s %s: %d %s", method, path, a.status, a.body)
+				t.Errorf("%s %s: %d %s", method, path, a.status, a.code())
 			}
 		}
 		if a := w.send(http.MethodGet, w.URL()+"/v1/ledger", bearer(shown), ""); a.status != 401 {
-			t.Errorf("an authority: %d %s", a.status, a.body)
+			t.Errorf("an authority: %d %s", a.status, a.code())
 		}
 		assertion := url.Values{
 			"grant_type": {"client_credentials"}, "client_assertion": {shown},
@@ -156,16 +156,16 @@ func TestAgent_ImportTokenIsForTheLedgersAlone(t *testing.T) {
 		}
 		h := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 		if a := w.send(http.MethodPost, w.Sidecars()[0]+"/v1/oauth/token", h, assertion.Encode()); a.status != 401 {
-			t.Errorf("as an assertion: %d %s", a.status, a.body)
+			t.Errorf("as an assertion: %d %s", a.status, a.code())
 		}
 	}
 	through := bearer(control)
 	through.Set("X-Forwarded-For", "192.0.2.1")
 	if a := w.send(http.MethodGet, w.Sidecars()[0]+"/v1/ledger", through, ""); a.status != 401 {
-		t.Errorf("the control token through a proxy: %d %s", a.status, a.body)
+		t.Errorf("the control token through a proxy: %d %s", a.status, a.code())
 	}
 	if a := w.send(http.MethodGet, w.Sidecars()[0]+"/v1/ledger", bearer(control), ""); a.status != 200 {
-		t.Errorf("the control token on this host: %d %s", a.status, a.body)
+		t.Errorf("the control token on this host: %d %s", a.status, a.code())
 	}
 }
 
@@ -179,7 +179,7 @@ func TestAgent_ImportTokenOpensAnOldCopy(t *testing.T) {
 	w.ahead.Store(int64(1000 * time.Hour))
 	text := w.importToken(w.ledgerKey(), nil)
 	if a := w.send(http.MethodGet, w.Sidecars()[0]+"/v1/ledger", bearer(text), ""); a.status != 200 {
-		t.Errorf("%d %s", a.status, a.body)
+		t.Errorf("%d %s", a.status, a.code())
 	}
 }
 

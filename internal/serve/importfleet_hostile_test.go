@@ -168,8 +168,6 @@ func TestImportFleet_MergesHashes(t *testing.T) {
 	t.Parallel()
 	w := newFleet(t)
 	holds := w.lived()
-	w.cut.Store(false)
-	w.follow()
 	w.lose("keyturn.db")
 	honest, wrong := w.Sidecars()[0], base64.RawURLEncoding.EncodeToString(make([]byte, 32))
 	none := liar(t, honest, func(p *httpapi.LedgerPage) {
@@ -182,10 +180,11 @@ func TestImportFleet_MergesHashes(t *testing.T) {
 			p.Hashes[i].Hash = &wrong
 		}
 	})
-	done := w.rebuild(none, wrongOnes, honest)
+	done := w.rebuild(w.second.URL(), none, wrongOnes, honest) // the first has one of a credential that was revoked since
 	if err := w.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	w.cut.Store(false)
 	holds()
 	w.lose("keyturn.db")
 	if alone := w.rebuild(honest); alone.Hashes != done.Hashes || alone.Records != done.Records {
