@@ -51,6 +51,7 @@ func Run(t *testing.T, target Target) {
 		{"LostAnswer", (*run).lostAnswer},
 		{"Revocation", (*run).revocation},
 		{"Peers", (*run).peers},
+		{"Usage", (*run).usage},
 		{"Refusals", (*run).refusals},
 		{"Trail", (*run).trail},
 	} {

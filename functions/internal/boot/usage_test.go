@@ -27,8 +27,8 @@ func (n *noting) Claim(ctx context.Context, c authority.Claim) error {
 	return n.Store.Claim(ctx, c)
 }
 
-// used is how often the first version of the shared credential was used, as the API says.
-func (s *stack) used(bearer string) (count uint64) {
+// uses is how often the first version of the shared credential was used, as the API says.
+func (s *stack) uses(bearer string) (count uint64) {
 	s.t.Helper()
 	_, _, body := s.call("GET", "/v1/cluster/credentials", "", "", "Authorization", "Bearer "+bearer)
 	var c httpapi.CredentialDetail
@@ -58,12 +58,12 @@ func TestUsage_IsNotedOnceAMinuteAndVersion(t *testing.T) {
 	if n := store.claims.Load() - before; n != 1 {
 		t.Errorf("%d notes for 4 requests within a minute", n)
 	}
-	if n := s.used(bearer); n != 1 {
+	if n := s.uses(bearer); n != 1 {
 		t.Errorf("noted %d of 4: the first is noted at once, and the rest with the next one", n)
 	}
 	s.clock.advance(time.Minute)
 	_, bearer = s.token(first.ClientID, first.ClientSecret)
-	if n := s.used(bearer); n != 5 || store.claims.Load()-before != 2 {
+	if n := s.uses(bearer); n != 5 || store.claims.Load()-before != 2 {
 		t.Errorf("noted %d of 5 in %d notes", n, store.claims.Load()-before)
 	}
 	s.clock.advance(time.Minute)
@@ -78,7 +78,7 @@ func TestUsage_IsNotedOnceAMinuteAndVersion(t *testing.T) {
 	store.slow.Store(false)
 	s.clock.advance(time.Minute)
 	_, bearer = s.token(first.ClientID, first.ClientSecret)
-	if n := s.used(bearer); n != 7 {
+	if n := s.uses(bearer); n != 7 {
 		t.Errorf("noted %d of 7", n)
 	}
 }
