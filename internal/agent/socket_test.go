@@ -92,6 +92,9 @@ func TestSocket_BelongsToWhomTheOperatorSays(t *testing.T) {
 		groups = []int{os.Getegid()}
 	}
 	own := groups[len(groups)-1]
+	if os.Geteuid() == 0 {
+		own = 12345 // whoever may, gives it to a group of which nobody is
+	}
 	for name, row := range map[string]struct {
 		mode  fs.FileMode
 		group string
