@@ -58,27 +58,34 @@ func newFleet(t *testing.T) *fleetWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(socket) })
-	w.second, err = agent.Open(t.Context(), agent.Config{
+	w.second = running(t, agent.Config{
 		Authority: w.URL(), DataDir: filepath.Join(t.TempDir(), "second"), Listen: "unix:" + filepath.Join(socket, "s"),
 		Name: "second", JoinKey: key.JoinKey, SignAtOnce: true, Transport: w,
 	})
+	w.follow()
+	return w
+}
+
+// running is a sidecar that runs until the test ends.
+func running(t *testing.T, c agent.Config) *agent.Agent {
+	t.Helper()
+	a, err := agent.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.second.Listen(t.Context()); err != nil {
+	if err := a.Listen(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- w.second.Run(ctx) }()
+	go func() { ended <- a.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	w.follow()
-	return w
+	return a
 }
 
 // client calls any server; unix:PATH too.
@@ -307,5 +314,51 @@ func TestImportFleet_OnlyWhereTheStoreIsLost(t *testing.T) {
 	}
 	if _, err := os.Stat(empty); err == nil {
 		t.Error("it made a directory with a key of its own")
+	}
+}
+
+// A cluster that came from elsewhere was founded by another key, which its directory remembers.
+func TestImportFleet_OfAClusterThatHasMoved(t *testing.T) {
+	t.Parallel()
+	o := newOld(t)
+	c := config(t)
+	load(t, o, c.DataDir)
+	if err := o.stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.Listen = address(t, o.host)
+	h := run(t, c)
+	admin := token(t, h, o.rotated.ClientID, o.rotated.ClientSecret).AccessToken
+	made := do[struct {
+		JoinKey string `json:"join_key"`
+	}](t, h, httpapi.Request{Method: "POST", Path: "/v1/join-keys", Bearer: admin, Body: map[string]any{"max_scopes": []string{"admin"}}})
+	sidecar := running(t, agent.Config{
+		Authority: h.URL(), DataDir: filepath.Join(t.TempDir(), "sidecar"), Listen: "127.0.0.1:0", Name: "host", JoinKey: made.JoinKey, SignAtOnce: true,
+	})
+	copies := []serve.Copy{{Name: "host", Client: client(t, sidecar.URL())}}
+	for deadline := time.Now().Add(20 * time.Second); sidecar.Status(time.Now()).Cursors["local"] == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the sidecar has nothing")
+		}
+		time.Sleep(10 * time.Millisecond) // poll
+	}
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(c.DataDir, "keyturn.db")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := serve.ImportFleet(t.Context(), c.DataDir, copies, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	h = run(t, c)
+	token(t, h, o.rotated.ClientID, o.rotated.ClientSecret)
+
+	// The old directory knows the cluster as well, and its key is trusted still.
+	if err := os.Remove(filepath.Join(o.config.DataDir, "keyturn.db")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := serve.ImportFleet(t.Context(), o.config.DataDir, copies, time.Now); err != nil {
+		t.Error(err)
 	}
 }
