@@ -24,6 +24,7 @@ type credentials struct {
 	Create CreateCmd `cmd:"" help:"Make one and print its secret, this once."`
 	Revoke RevokeCmd `cmd:"" help:"End one, or one version, for ever."`
 	Rotate RotateCmd `cmd:"" help:"Give one a new secret, and let the old one work for a while."`
+	Status StatusCmd `cmd:"" help:"Say who uses which version of one, and whether an old one can be closed."`
 }
 
 // ListCmd lists credentials.

@@ -15,6 +15,7 @@ type RevokeCmd struct {
 	ID        string `arg:"" optional:"" help:"cli_… for all of it, cli_…-3 for that version only."`
 	CreatedBy string `help:"Revoke what that client made, and not itself; with -3 what that version made." placeholder:"ID"`
 	Reason    string `help:"Why, for the audit trail." placeholder:"TEXT"`
+	Yes       bool   `short:"y" help:"Do not ask before a version that is still accepted is revoked."`
 }
 
 // Run revokes one credential, or all that one made.
@@ -33,6 +34,9 @@ func (c *RevokeCmd) Run(a *App) error {
 		return err
 	}
 	if c.ID != "" {
+		if err := c.warnEarly(s); err != nil {
+			return err
+		}
 		return c.one(s, c.ID)
 	}
 	return c.created(s)

@@ -130,15 +130,24 @@ func (c *RotateCmd) prepare(s *session) error {
 		}
 	}
 	ask := s.interactive() && !c.Yes
-	if !ask && !c.UpdateConfig {
+	if !ask && !c.UpdateConfig && !c.Yes {
 		return nil
 	}
 	p, err := c.plan(s)
-	if err != nil || !ask {
+	switch {
+	case err != nil && (ask || c.UpdateConfig):
 		return err
+	case err != nil:
+		return nil // there is nobody to show it to
+	case ask:
+		s.screen.print(p.text(s))
+		return s.confirm("Rotate?")
+	case c.Yes:
+		for _, row := range p.uses(s.Now()) {
+			s.screen.note("%s: %s", row[0], row[1])
+		}
 	}
-	s.screen.print(p.text(s))
-	return s.confirm("Rotate?")
+	return nil
 }
 
 // deliver saves, prints and hands on the answer. What the earlier run was to save is saved, too.

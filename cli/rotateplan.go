@@ -15,7 +15,7 @@ import (
 type plan struct {
 	cmd    *RotateCmd
 	seen   bool // the credential could be looked at
-	target httpapi.Credential
+	target httpapi.CredentialDetail
 	window time.Duration
 }
 
@@ -29,11 +29,7 @@ func (c *RotateCmd) plan(s *session) (plan, error) {
 	if c.Window != nil {
 		p.window = time.Duration(*c.Window)
 	}
-	path := "/v1/cluster/credentials"
-	if c.ID != "" {
-		path = "/v1/credentials/" + c.ID
-	}
-	answer, err := s.call("look at the credential", httpapi.Request{Path: path})
+	answer, err := s.call("look at the credential", detailOf(c.ID))
 	var api *httpapi.Error
 	switch {
 	case err == nil:
@@ -77,6 +73,7 @@ func (p plan) text(s *session) string {
 			[]string{"version", fmt.Sprintf("%d -> %d, with the client id %s", p.target.Version, next, versioned(p.target.ClientID, next))})
 	}
 	rows = append(rows, p.old(now)...)
+	rows = append(rows, p.uses(now)...)
 	saved := "nowhere: the new secret is printed"
 	switch {
 	case p.cmd.UpdateConfig:

@@ -237,3 +237,23 @@ func TestApp_RunsAgain(t *testing.T) {
 		t.Error(stdout.String())
 	}
 }
+
+// At a terminal, a version that is still accepted is revoked after a look at who uses it, and after a yes.
+func TestRevoke_AsksBeforeAnEarlyEnd(t *testing.T) {
+	t.Parallel()
+	u := newUser(t)
+	old := u.cluster.ClientID()
+	u.must("credentials", "rotate", "--update-config")
+	if r := u.atTerminal("n\n", "credentials", "revoke", old); r.exit != 1 || !strings.Contains(r.stderr, "nothing was changed") || !strings.Contains(r.stderr, old+" is accepted until") {
+		t.Errorf("exit %d: %s", r.exit, r.stderr)
+	}
+	if r := u.must("credentials", "status"); !strings.Contains(r.stdout, "version 1: superseded") {
+		t.Errorf("%s", r.stdout)
+	}
+	if r := u.atTerminal("y\n", "credentials", "revoke", old); r.exit != 0 || !strings.Contains(r.stderr, "Revoke it now? [y/N]") {
+		t.Errorf("exit %d: %s", r.exit, r.stderr)
+	}
+	if r := u.must("credentials", "status"); !strings.Contains(r.stdout, "version 1: revoked") {
+		t.Errorf("%s", r.stdout)
+	}
+}
