@@ -84,6 +84,12 @@ func (g *Gate) check(ctx context.Context, at time.Time, cluster *Cluster, text s
 		return Caller{}, err
 	case c.TokenDead(claims.Version):
 		return Caller{}, fmt.Errorf("%w: its credential is revoked", ErrToken)
+	case claims.ClientID != c.ClientID(claims.Version):
+		return Caller{}, fmt.Errorf("%w: its client_id is not that of its credential", ErrToken)
+	case !c.ExpiresAt.IsZero() && !at.Before(c.ExpiresAt):
+		return Caller{}, fmt.Errorf("%w: its credential is over", ErrToken)
+	case !c.Scopes.Cover(scopes):
+		return Caller{}, fmt.Errorf("%w: its scopes are beyond its credential's", ErrToken)
 	}
 	return Caller{Claims: claims, Credential: c, Issuer: issuer, Scopes: scopes}, nil
 }
@@ -164,6 +170,8 @@ func checkClaims(cluster *Cluster, c token.Claims, at time.Time) error {
 		return fmt.Errorf("%w: it names another cluster or issuer", ErrToken)
 	case c.ExpiresAt <= at.Unix():
 		return fmt.Errorf("%w: it expired on %s", ErrToken, time.Unix(c.ExpiresAt, 0).UTC().Format(time.RFC3339))
+	case c.ExpiresAt-c.IssuedAt > int64(Lifetime/time.Second):
+		return fmt.Errorf("%w: it lasts longer than a token does", ErrToken)
 	case c.IssuedAt > at.Add(Leeway).Unix():
 		return fmt.Errorf("%w: it is from the future: a clock is wrong", ErrToken)
 	}
@@ -178,9 +186,14 @@ func (g *Gate) Former(ctx context.Context, at time.Time, text string) (id.ID, er
 	if err != nil {
 		return "", err
 	}
-	claims, _, err := g.verifyWith(ctx, at, cluster, cluster.all, text)
+	claims, issuer, err := g.verifyWith(ctx, at, cluster, cluster.all, text)
 	if errors.Is(err, ErrUnavailable) {
 		return "", err
+	}
+	if err == nil && issuer != nil {
+		if scopes, bad := credential.SplitScopes(claims.Scope); bad != nil || !issuer.MayGrant(scopes) {
+			return "", ErrToken
+		}
 	}
 	if err != nil || claims.ClusterID != cluster.ID.String() || !slices.Contains(claims.Audience, cluster.Issuer) {
 		return "", ErrToken

@@ -70,7 +70,7 @@ func (a *Agent) check(ctx context.Context, at time.Time, text, audience string) 
 	if err != nil {
 		return access.Caller{}, err
 	}
-	if a.denied.has(c.ID(), c.Claims.Version) || c.Issuer != nil && a.denied.has(c.Issuer.ID, 0) {
+	if a.denied.has(c.ID(), c.Claims.Version) || a.denied.has(id.ID(c.Claims.PeerID), 0) {
 		return access.Caller{}, fmt.Errorf("%w: it is denied on this host", access.ErrToken)
 	}
 	return c, nil
@@ -106,6 +106,8 @@ func (a *Agent) fresh(at time.Time, scopes credential.Scopes) error {
 	switch {
 	case fresh.IsZero():
 		return fmt.Errorf("%w: there was no proof of freshness yet", access.ErrStale)
+	case a.clockBehind(at):
+		return access.ErrClock
 	case at.Sub(fresh) > bound:
 		return fmt.Errorf("%w: the last proof of freshness is from %s, and what is asked for may be %s old at most",
 			access.ErrStale, fresh.Format(time.RFC3339), duration.Format(bound))
@@ -203,6 +205,9 @@ func (a *Agent) Authorize(ctx context.Context, at time.Time, r httpapi.Attempt) 
 	}
 	if err != nil {
 		return httpapi.Allowed{}, err
+	}
+	if c.Peer != nil {
+		return httpapi.Allowed{}, access.ErrForbidden
 	}
 	if err := a.suffices(at, c.Scopes, r.Scopes); err != nil {
 		return httpapi.Allowed{}, err

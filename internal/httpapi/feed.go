@@ -134,7 +134,7 @@ func (s sidecar) control(do func(c *call, id string) error) handler {
 // FromThisHost reports whether a process of this host asks for itself. A proxy on this host says for whom it asks.
 func FromThisHost(r *http.Request) bool {
 	for _, forwarded := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"} {
-		if r.Header.Get(forwarded) != "" {
+		if len(r.Header.Values(forwarded)) > 0 {
 			return false
 		}
 	}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -132,8 +133,14 @@ func (c *Client) Ledger(ctx context.Context, bearer, after string, limit int, wa
 	return p, nil
 }
 
+// maxRegions is how many regions' heads a page may name.
+const maxRegions = 256
+
 // page is the inverse of ledgerWire.
 func (w LedgerPage) page() (authority.LedgerPage, error) {
+	if len(w.Records) > authority.MaxLedgerPage || len(w.Hashes) > authority.MaxLedgerPage || len(w.Heads) > maxRegions {
+		return authority.LedgerPage{}, errors.New("a page of the ledgers with more than was asked for")
+	}
 	p := authority.LedgerPage{Region: w.Region, Heads: w.Heads, PollAfter: time.Duration(w.PollAfter) * time.Second}
 	for _, r := range w.Records {
 		signed, err := r.signed()

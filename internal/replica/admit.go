@@ -85,7 +85,9 @@ func (a *admission) sort() (misfit error) {
 	})
 	for _, it := range decoded {
 		if it.err != nil {
-			misfit = errors.Join(misfit, a.refuse("", 0, it.err))
+			if misfit == nil { // one is enough to say: a page can hold millions
+				misfit = a.refuse("", 0, it.err)
+			}
 			continue
 		}
 		a.waiting[it.record.Region] = append(a.waiting[it.record.Region], it)

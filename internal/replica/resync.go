@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/authority"
 )
@@ -91,6 +92,7 @@ func (r *Replica) fill(ctx context.Context, src Source, store authority.Store) e
 	if err != nil {
 		return err
 	}
+	began := r.now()
 	for {
 		asking, cancel := context.WithTimeout(ctx, answerTime)
 		page, err := src.Ledger(asking, b.cursors(), authority.MaxLedgerPage, 0)
@@ -103,8 +105,13 @@ func (r *Replica) fill(ctx context.Context, src Source, store authority.Store) e
 			return err
 		}
 		if n == 0 || reached(b.cursors(), page.Heads) {
-			_, err := b.getCluster()
-			return err
+			if _, err := b.getCluster(); err != nil {
+				return err
+			}
+			if b.freshAt().Before(began.Add(-2 * time.Minute)) {
+				return fmt.Errorf("%w: the new copy is not proven to be as fresh as the one in use", ErrRefused)
+			}
+			return nil
 		}
 	}
 }

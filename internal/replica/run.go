@@ -53,8 +53,8 @@ func (r *Replica) follow(ctx context.Context, src Source) {
 			switch {
 			case n > 0 && !reached(r.Cursors(), page.Heads): // there is more
 			case page.PollAfter > 0:
-				r.rest(ctx, jitter(page.PollAfter))
-			case len(page.Records) == 0 && r.o.Now().Sub(began) < quick:
+				r.rest(ctx, jitter(min(page.PollAfter, longPause)))
+			case n == 0 && r.o.Now().Sub(began) < quick:
 				r.rest(ctx, jitter(quick))
 			}
 		}

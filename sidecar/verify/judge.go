@@ -114,6 +114,8 @@ func (s *state) checkClaims(c token.Claims, at time.Time) error {
 		return fmt.Errorf("%w: it names another cluster or issuer", ErrInvalid)
 	case c.ExpiresAt <= at.Unix():
 		return fmt.Errorf("%w: it expired on %s", ErrInvalid, time.Unix(c.ExpiresAt, 0).UTC().Format(time.RFC3339))
+	case c.ExpiresAt-c.IssuedAt > int64(access.Lifetime/time.Second):
+		return fmt.Errorf("%w: it lasts longer than a token does", ErrInvalid)
 	case c.IssuedAt > at.Add(access.Leeway).Unix():
 		return fmt.Errorf("%w: it is from the future: a clock is wrong", ErrInvalid)
 	}
