@@ -70,11 +70,10 @@ func (a *Agent) observe(o httpapi.Observation) {
 	case o.Status >= 500:
 		level = zerolog.ErrorLevel
 	}
-	e := a.c.Log.WithLevel(level)
-	if a.c.Log.GetLevel() > level || e == nil {
+	if a.c.Log.GetLevel() > level {
 		return
 	}
-	e.Time("time", o.At).Str("request_id", o.RequestID).Str("method", o.Method).Str("route", o.Route).Int("status", o.Status).
+	a.c.Log.WithLevel(level).Time("time", o.At).Str("request_id", o.RequestID).Str("method", o.Method).Str("route", o.Route).Int("status", o.Status).
 		Str("code", o.Code).Str("source", o.Source).Str("client_id", o.ClientID).Int("version", o.Version).Err(o.Err).Send()
 }
 

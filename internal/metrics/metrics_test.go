@@ -81,6 +81,7 @@ func TestSet_CountsEachThingUnderItsName(t *testing.T) {
 		`keyturn_tokens_issued_total{secret="current"}`:                                                  1,
 		`keyturn_tokens_issued_total{secret="superseded"}`:                                               2,
 		`keyturn_store_swept_total`:                                                                      7,
+		`keyturn_proxied_total`:                                                                          0,
 		`keyturn_ledger_head{region="local"}`:                                                            42,
 		`keyturn_store_bytes`:                                                                            1 << 40,
 	}
@@ -94,6 +95,7 @@ func TestSet_BeginsAtZero(t *testing.T) {
 	want := map[string]float64{
 		`keyturn_tokens_issued_total{secret="current"}`: 0, `keyturn_tokens_issued_total{secret="superseded"}`: 0,
 		`keyturn_store_swept_total`: 0,
+		`keyturn_proxied_total`:     0,
 	}
 	if diff := cmp.Diff(want, ours(parse(t, metrics.New("v1", metrics.Gauges{})))); diff != "" {
 		t.Error(diff)
