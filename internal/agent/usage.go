@@ -120,8 +120,8 @@ func (r *reporter) run(ctx context.Context) {
 		}
 		if r.due() {
 			r.send(ctx, r.report(false))
+			rested = r.agent.c.Now().Add(reportRest)
 		}
-		rested = r.agent.c.Now().Add(reportRest)
 		next.Reset(reportRest + mathrand.N(reportSpread))
 	}
 }

@@ -1,10 +1,16 @@
 package agent_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,4 +111,100 @@ func TestAgent_KeepsCountsOverARestart(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(w.SidecarDir(1), "usage.json")); err == nil {
 		t.Error("it would count again")
 	}
+}
+
+// flaky stands between a sidecar and its authority, and looks at the reports that pass.
+type flaky struct {
+	next http.RoundTripper
+	mu   sync.Mutex
+	mode string   // "refuse": the authority does not hear them; "lose": it does, and nobody says so; "": all is well
+	ids  []string // of the reports, in their order
+}
+
+func (f *flaky) set(mode string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mode = mode
+}
+
+func (f *flaky) reports() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.ids)
+}
+
+func (f *flaky) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(r.URL.Path, "/usage") {
+		return f.next.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var w httpapi.UsageReport
+	if err := json.Unmarshal(body, &w); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	mode := f.mode
+	f.ids = append(f.ids, w.ID)
+	f.mu.Unlock()
+	if mode == "refuse" {
+		return nil, errors.New("no way")
+	}
+	a, err := f.next.RoundTrip(r)
+	if err == nil && mode == "lose" {
+		_ = a.Body.Close()
+		return nil, errors.New("the answer is lost")
+	}
+	return a, err
+}
+
+// Counts survive a report that fails, and one whose answer is lost counts once.
+func TestReporter_FailuresLoseNothingAndCountNothingTwice(t *testing.T) {
+	t.Parallel()
+	w := start(t, 0)
+	wire := &flaky{next: &http.Transport{}, mode: "refuse"}
+	config := w.another("127.0.0.1:0")
+	config.Name, config.Transport = "flaky", wire
+	a, _ := w.runs(config)
+	use := func(times int) {
+		for range times {
+			w.eventually("the secret is accepted", func() bool {
+				return w.send(http.MethodGet, a.URL()+"/authz", basic(w.ClientID(), w.Secret().Reveal()), "").status == 200
+			})
+		}
+	}
+	// A rotation lets the sidecar report at once, for its minute is over by then.
+	rotate := func() {
+		w.ahead.Add(int64(2 * time.Minute))
+		w.call(w.URL(), http.MethodPost, "/v1/cluster/credentials/rotate", httpapi.RotateRequest{Reason: "news"}, nil)
+	}
+	seen := func() uint64 {
+		if s := seenAt(w.versions()[1], "flaky"); s != nil {
+			return s.Count
+		}
+		return 0
+	}
+	use(2)
+	w.eventually("a first try", func() bool { return len(wire.reports()) == 1 })
+	wire.set("lose")
+	rotate()
+	w.eventually("a second try", func() bool { return len(wire.reports()) == 2 })
+	w.eventually("it has arrived", func() bool { return seen() > 0 })
+	use(3)
+	wire.set("")
+	rotate()
+	w.eventually("a third try", func() bool { return len(wire.reports()) == 3 })
+	if ids := wire.reports(); ids[0] != ids[1] || ids[1] != ids[2] {
+		t.Errorf("what may have arrived is sent under another name: %v", ids)
+	}
+	polls := 0
+	w.eventually("the rest", func() bool {
+		if polls++; polls%300 == 1 { // again, should the third have ended after the clock was moved: then its minute begins then
+			rotate()
+		}
+		return seen() == 5
+	})
 }
