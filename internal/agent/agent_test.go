@@ -113,7 +113,7 @@ func TestAgent_Offline(t *testing.T) {
 	for _, c := range []httpapi.Created{reads, writes} {
 		w.token(sidecar, c.ClientID, c.ClientSecret, "")
 	}
-	w.eventually("the sidecar has it all", func() bool { s := w.status(1); return s.Cursors["local"] == s.Heads["local"] && s.Cursors["local"] > 5 })
+	w.eventually("the sidecar has it all", func() bool { return w.status(1).Cursors["local"] == w.head() })
 	old := w.token(sidecar, reads.ClientID, reads.ClientSecret, "").AccessToken
 	if err := w.Down(); err != nil {
 		t.Fatal(err)

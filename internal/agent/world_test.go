@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -168,4 +169,15 @@ func (w *world) status(n int) (s httpapi.SidecarStatus) {
 		w.t.Fatalf("%d %s: %v", a.status, a.body, err)
 	}
 	return s
+}
+
+// head is how long the authority's ledger is.
+func (w *world) head() (seq uint64) {
+	w.t.Helper()
+	a := w.send(http.MethodGet, w.URL()+"/metrics", nil, "")
+	_, value, _ := strings.Cut(string(a.body), `keyturn_ledger_head{region="local"} `)
+	if _, err := fmt.Sscan(value, &seq); err != nil {
+		w.t.Fatalf("%v: %.2000s", err, a.body)
+	}
+	return seq
 }

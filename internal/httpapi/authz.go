@@ -56,8 +56,10 @@ func (a *Attempt) ask(query string) error {
 	if err != nil {
 		return refuse(http.StatusBadRequest, InvalidRequest, "the query is not valid")
 	}
-	if err := unrepeated(values); err != nil {
-		return err
+	for _, name := range []string{"scope", "audience"} { // what else is in the query may be the client's own
+		if err := unrepeated(url.Values{name: values[name]}); err != nil {
+			return err
+		}
 	}
 	a.Audience = values.Get("audience")
 	a.Scopes, err = credential.SplitScopes(values.Get("scope"))

@@ -39,7 +39,7 @@ func (s *server) ledgers(c *call) (answer, error) {
 	for {
 		changed := s.node.Changed() // before the page is read: what comes meanwhile is not slept over
 		page, err := s.node.LedgerAfter(c.Context(), c.caller, c.at, after, limit)
-		if err != nil || len(page.Records) > 0 || page.PollAfter > 0 || ctx.Err() != nil {
+		if err != nil || len(page.Records) > 0 || page.PollAfter > 0 || ctx.Err() != nil || beyond(after, page.Heads) {
 			return answer{body: ledgerWire(page)}, err
 		}
 		select {
@@ -56,6 +56,16 @@ func (s *server) ledgers(c *call) (answer, error) {
 			return answer{}, err
 		}
 	}
+}
+
+// beyond reports whether a reader has more than there is: it has to hear of that at once.
+func beyond(after authority.Cursor, heads map[string]uint64) bool {
+	for region, seq := range after {
+		if seq > heads[region] {
+			return true
+		}
+	}
+	return false
 }
 
 // LedgerPage is the answer of GET /v1/ledger.

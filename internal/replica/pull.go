@@ -121,7 +121,7 @@ func (r *Replica) serveAsked(ctx context.Context, src Source) {
 func (r *Replica) catchUp(ctx context.Context, src Source) error {
 	var goal map[string]uint64
 	for {
-		page, n, err := r.fetch(ctx, src, 0)
+		page, n, err := r.fetch(ctx, src, 0, nil)
 		if err != nil {
 			return err
 		}
@@ -137,20 +137,23 @@ func (r *Replica) catchUp(ctx context.Context, src Source) error {
 // answerTime is how long a request may take beside its waiting.
 const answerTime = 15 * time.Second
 
-// fetch gets one page after the cursors and applies it. It returns how many records are new.
-func (r *Replica) fetch(ctx context.Context, src Source, wait time.Duration) (authority.LedgerPage, int, error) {
+// fetch gets one page after the cursors and applies it. It returns how many records are new. The page after that, where there
+// is more, is asked for while this one is applied; next keeps it for the next fetch. nil: that is left out.
+func (r *Replica) fetch(ctx context.Context, src Source, wait time.Duration, next *ahead) (authority.LedgerPage, int, error) {
 	if err := r.Broken(); err != nil {
 		return authority.LedgerPage{}, 0, err
 	}
 	b, done := r.reading()
 	done() // the store may be closed after that, and is only asked again under applyTo
 	after := b.cursors()
-	asking, cancel := context.WithTimeout(ctx, wait+answerTime)
-	page, err := src.Ledger(asking, after, authority.MaxLedgerPage, wait)
-	cancel()
-	if err != nil {
-		return page, 0, err
+	page, asked := next.take(after)
+	if !asked {
+		var err error
+		if page, err = ask(ctx, src, after, wait); err != nil {
+			return page, 0, err
+		}
 	}
+	next.start(ctx, src, after, page)
 	if head, told := page.Heads[page.Region]; page.Region != "" && head < after[page.Region] && (told || after[page.Region] > 0) {
 		if !b.provenBehind(page, after[page.Region]) {
 			return page, 0, fmt.Errorf("%w: the answer says that the ledger of %s ends at %d, without proof, and it is at %d here", ErrRefused, page.Region, head, after[page.Region])

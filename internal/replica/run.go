@@ -31,9 +31,11 @@ func (r *Replica) Run(ctx context.Context, src Source) error {
 // follow pulls on its own.
 func (r *Replica) follow(ctx context.Context, src Source) {
 	failures := 0
+	var next ahead
+	defer next.drop()
 	for ctx.Err() == nil {
 		began := r.o.Now()
-		page, n, err := r.fetch(ctx, src, r.o.Wait)
+		page, n, err := r.fetch(ctx, src, r.o.Wait, &next)
 		switch {
 		case ctx.Err() != nil:
 			return
