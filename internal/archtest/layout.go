@@ -13,7 +13,7 @@ func pureRules() []Rule {
 		Name: "pure",
 		From: []string{
 			"./internal/id/...", "./internal/credential/...", "./internal/duration/...", "./internal/jwk/...",
-			"./internal/license/...", "./internal/peer/...", "./internal/ledger/...", "./internal/token/...",
+			"./internal/license/...", "./internal/peer/...", "./internal/usage/...", "./internal/ledger/...", "./internal/token/...",
 			"./internal/access/...",
 		},
 		Not: []string{
