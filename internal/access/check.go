@@ -170,7 +170,7 @@ func checkClaims(cluster *Cluster, c token.Claims, at time.Time) error {
 		return fmt.Errorf("%w: it names another cluster or issuer", ErrToken)
 	case c.ExpiresAt <= at.Unix():
 		return fmt.Errorf("%w: it expired on %s", ErrToken, time.Unix(c.ExpiresAt, 0).UTC().Format(time.RFC3339))
-	case c.ExpiresAt-c.IssuedAt > int64(Lifetime/time.Second):
+	case c.IssuedAt < c.ExpiresAt-int64(Lifetime/time.Second):
 		return fmt.Errorf("%w: it lasts longer than a token does", ErrToken)
 	case c.IssuedAt > at.Add(Leeway).Unix():
 		return fmt.Errorf("%w: it is from the future: a clock is wrong", ErrToken)

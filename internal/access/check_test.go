@@ -101,7 +101,7 @@ func TestCheck_RefusesOtherClaims(t *testing.T) {
 		"NoSubject":        {w.signer, func(c *C) { c.Subject = "" }, false},
 		"VersionToCome":    {w.signer, func(c *C) { c.Version = 4 }, false},
 		"NoVersion":        {w.signer, func(c *C) { c.Version = 0 }, false},
-		"RetiredVersion":   {w.signer, func(c *C) { c.Version = 1 }, true}, // each token carries its own end
+		"RetiredVersion":   {w.signer, func(c *C) { c.Version, c.ClientID = 1, sharedI.String()+"-1" }, true}, // each token carries its own end
 		"UnknownKey":       {signer(t, ecKey(t, "nobody")), func(*C) {}, false},
 	} {
 		_, err := w.Check(context.Background(), now, w.resign(text, row.with, row.change), "")

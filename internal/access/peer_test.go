@@ -3,6 +3,7 @@ package access_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -48,6 +49,14 @@ func TestCheck_TokensOfASidecar(t *testing.T) {
 		"NamesNoPeer":          func(_ *world, c *token.Claims) { c.PeerID = "" },
 		"ForAPeer":             func(_ *world, c *token.Claims) { c.Subject, c.Scope = sidecarI.String(), "ledger.read" },
 		"AnotherIssuer":        func(_ *world, c *token.Claims) { c.Issuer = "https://b.example" },
+		"AnotherClientID":      func(_ *world, c *token.Claims) { c.ClientID = sharedI.String() + "-3" },
+		"NoClientID":           func(_ *world, c *token.Claims) { c.ClientID = "root\x1b[31m\r\nX: y" },
+		"ALongerLife":          func(_ *world, c *token.Claims) { c.ExpiresAt++ },
+		"ALifeFromLongAgo":     func(_ *world, c *token.Claims) { c.ExpiresAt, c.IssuedAt = math.MaxInt64, -2 },
+		"OfWhatIsOver":         func(w *world, _ *token.Claims) { w.credentials[readerI].ExpiresAt = now },
+		"BeyondItsCredential": func(w *world, c *token.Claims) {
+			w.peers[sidecarI].MaxScopes, c.Scope = credential.NewScopes("billing.write"), "billing.write"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -74,6 +83,43 @@ func TestCheck_TokensOfASidecar(t *testing.T) {
 			t.Errorf("%v, want ErrToken", err)
 		}
 	})
+}
+
+// A token that was signed for the version to come does not outlive the emergency that makes it for long.
+func TestCheck_ATokenLastsAnHour(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	early := w.issued(func(c *token.Claims) { c.Version, c.ExpiresAt = 2, now.AddDate(1, 0, 0).Unix() })
+	hour := w.issued(func(c *token.Claims) { c.Version = 2 })
+	w.credentials[readerI].Versions = append(w.credentials[readerI].Versions, credential.Version{Number: 2})
+	for _, row := range []struct {
+		text string
+		at   time.Time
+		good bool
+	}{
+		{early, now, false},
+		{early, now.Add(48 * time.Hour), false},
+		{hour, now.Add(time.Hour - time.Second), true},
+		{hour, now.Add(time.Hour), false},
+	} {
+		if _, err := w.Check(context.Background(), row.at, row.text, ""); (err == nil) != row.good || err != nil && !errors.Is(err, access.ErrToken) {
+			t.Errorf("at %s: %v", row.at, err)
+		}
+	}
+}
+
+// An answer that was kept goes to who asked: a sidecar cannot say so for scopes that it may not grant.
+func TestFormer_BoundByWhatThePeerMayGrant(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for scope, good := range map[string]bool{"peers.read": true, "admin": false, "?": false} {
+		text := w.issued(func(c *token.Claims) {
+			c.Subject, c.ClientID, c.Version, c.Scope = sharedI.String(), sharedI.String()+"-3", 3, scope
+		})
+		if _, err := w.Former(context.Background(), now, text); (err == nil) != good || err != nil && !errors.Is(err, access.ErrToken) {
+			t.Errorf("%s: %v", scope, err)
+		}
+	}
 }
 
 func TestAuthenticate_APeerGetsLedgerReadOnly(t *testing.T) {

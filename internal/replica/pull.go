@@ -155,7 +155,7 @@ func (r *Replica) fetch(ctx context.Context, src Source, wait time.Duration, nex
 	}
 	next.start(ctx, src, after, page)
 	if head, told := page.Heads[page.Region]; page.Region != "" && head < after[page.Region] && (told || after[page.Region] > 0) {
-		if !b.provenBehind(page, after[page.Region]) {
+		if !b.provenBehind(r.now(), page, after[page.Region]) {
 			return page, 0, fmt.Errorf("%w: the answer says that the ledger of %s ends at %d, without proof, and it is at %d here", ErrRefused, page.Region, head, after[page.Region])
 		}
 		return page, 0, r.behind(b, page.Region, head, after[page.Region])
@@ -165,13 +165,10 @@ func (r *Replica) fetch(ctx context.Context, src Source, wait time.Duration, nex
 }
 
 // provenBehind reports whether a proof of freshness that is newer than the copy's says so: heads alone are nobody's word.
-func (b *book) provenBehind(page authority.LedgerPage, cursor uint64) bool {
-	if page.Freshness == nil {
-		return false
-	}
-	says, err := b.verifier.Freshness(*page.Freshness)
-	head, told := says.Heads[page.Region]
-	return err == nil && told && head < cursor && says.At.After(b.freshAt())
+func (b *book) provenBehind(at time.Time, page authority.LedgerPage, cursor uint64) bool {
+	p, err := b.judge(at, page.Freshness)
+	head, told := p.says.Heads[page.Region]
+	return err == nil && told && head < cursor && p.says.At.After(b.freshAt())
 }
 
 // behind is the fork that shows when a region's own authority has less than we have had from it.

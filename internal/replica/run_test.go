@@ -299,6 +299,7 @@ func TestRun_RollbackBreaksTheCopy(t *testing.T) {
 		synctest.Wait()
 		h.at = time.Now()
 		h.credential(lost)
+		time.Sleep(2 * time.Second)
 		w.set(func() { w.lines["local"] = w.lines["local"][:1] })
 		err := h.r.Pull(t.Context())
 		if !errors.Is(err, replica.ErrBroken) || !errors.Is(h.r.Broken(), replica.ErrBroken) {
@@ -317,12 +318,57 @@ func TestRun_RollbackBreaksTheCopy(t *testing.T) {
 	})
 }
 
+// Heads are nobody's word: only a newer proof of freshness can say that a ledger is shorter than it was.
+func TestRun_ALowerHeadNeedsAProof(t *testing.T) {
+	t.Parallel()
+	for name, proof := range map[string]func(w *waiter){
+		"None":  func(w *waiter) { w.withheld = true },
+		"Old":   func(*waiter) {}, // the one that the copy has already
+		"Other": func(w *waiter) { time.Sleep(2 * time.Second); w.cluster = foreignID },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, w *waiter, h *host) {
+				w.set(func() { w.region = "local"; w.create("local") })
+				synctest.Wait()
+				proof(w)
+				all := w.lines["local"]
+				w.set(func() { w.lines["local"] = all[:1] })
+				if err := h.r.Pull(t.Context()); !errors.Is(err, replica.ErrRefused) || h.r.Broken() != nil {
+					t.Fatalf("pull: %v, broken: %v", err, h.r.Broken())
+				}
+				w.set(func() { w.lines["local"], w.withheld, w.cluster = all, false, clusterID })
+				w.set(func() { w.create("local") })
+				time.Sleep(time.Minute)
+				if c := h.r.Cursors()["local"]; c != 5 {
+					t.Errorf("cursor %d, want 5: it goes on", c)
+				}
+			})
+		})
+	}
+}
+
+// No answer makes a copy rest for longer than a minute or so: what says when to ask again is not signed.
+func TestRun_RestsForAMinuteAtMost(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *waiter, h *host) {
+		w.set(func() { w.poll = 10 * 365 * 24 * time.Hour; w.create("local") })
+		synctest.Wait()
+		w.set(func() { w.poll = 0; w.create("local") })
+		time.Sleep(2 * time.Minute)
+		if c := h.r.Cursors()["local"]; c != 5 {
+			t.Errorf("cursor %d, want 5", c)
+		}
+	})
+}
+
 func TestResync_AcceptsTheOtherLedger(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, w *waiter, h *host) {
 		lost := w.create("local")
 		w.set(func() { w.region = "local" })
 		synctest.Wait()
+		time.Sleep(2 * time.Second)
 		w.set(func() { w.lines["local"] = w.lines["local"][:1] })
 		_ = h.r.Pull(t.Context())
 		kept := w.create("local")

@@ -6,8 +6,10 @@
 // revocation and of no limit on what a peer may grant: a token is good until it expires. It issues nothing, keeps nothing on
 // disk and logs nothing.
 //
-// A token is judged as a sidecar judges it, with one difference: the feed does not list who exists, so a well-signed token
-// is good unless its credential is known to be dead. Unknown is not revoked: where the Verifier cannot know, because what it
+// A token is judged as a sidecar judges it, with one difference: the feed does not list who exists, until when and with which
+// scopes, so a well-signed token is good unless its credential is known to be dead. One whose credential's expires_at has come,
+// or never allowed its scopes, is refused by a sidecar and not here; honest issuers sign no such token, and what a dishonest
+// one signs stays within its max_scopes and lasts an hour. Unknown is not revoked: where the Verifier cannot know, because what it
 // has is too old or because nobody answers, that is ErrStale, and never ErrInvalid. Every error of Check matches exactly one of
 // ErrInvalid (401), ErrForbidden (403) and ErrStale (503).
 package verify

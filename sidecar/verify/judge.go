@@ -83,6 +83,8 @@ func (s *state) judgeHolder(c token.Claims, o owner) (*judged, error) {
 		return nil, fmt.Errorf("%w: there never was such a version", ErrInvalid)
 	case !o.mayGrant(scopes):
 		return nil, fmt.Errorf("%w: its scopes are beyond what the peer that issued it may grant", ErrInvalid)
+	case c.ClientID != c.Subject && c.ClientID != (id.ClientID{Credential: id.ID(c.Subject), Version: c.Version}).String():
+		return nil, fmt.Errorf("%w: its client_id is not that of its credential", ErrInvalid)
 	case s.refuses(id.ID(c.Subject), c.Version):
 		return nil, fmt.Errorf("%w: its credential is revoked or denied", ErrInvalid)
 	}
@@ -114,7 +116,7 @@ func (s *state) checkClaims(c token.Claims, at time.Time) error {
 		return fmt.Errorf("%w: it names another cluster or issuer", ErrInvalid)
 	case c.ExpiresAt <= at.Unix():
 		return fmt.Errorf("%w: it expired on %s", ErrInvalid, time.Unix(c.ExpiresAt, 0).UTC().Format(time.RFC3339))
-	case c.ExpiresAt-c.IssuedAt > int64(access.Lifetime/time.Second):
+	case c.IssuedAt < c.ExpiresAt-int64(access.Lifetime/time.Second):
 		return fmt.Errorf("%w: it lasts longer than a token does", ErrInvalid)
 	case c.IssuedAt > at.Add(access.Leeway).Unix():
 		return fmt.Errorf("%w: it is from the future: a clock is wrong", ErrInvalid)

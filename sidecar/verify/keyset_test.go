@@ -115,9 +115,10 @@ func TestKeysOnly_Reads(t *testing.T) {
 		if n := a.asked.Load() - asked; n < 8 || n > 13 {
 			t.Errorf("read %d times in 50 minutes", n)
 		}
-		old := a.sign(authorityI, long)
+		lasting := func(c *token.Claims) { from(c, clock().Sub(now)) }
+		old := a.sign(authorityI, lasting)
 		a.publish(edKey("second"))
-		_, err = v.Check(t.Context(), a.sign(authorityI, long), verify.Want{})
+		_, err = v.Check(t.Context(), a.sign(authorityI, lasting), verify.Want{})
 		is(t, err, nil)
 		_, err = v.Check(t.Context(), old, verify.Want{})
 		is(t, err, nil)
@@ -128,17 +129,21 @@ func TestKeysOnly_Reads(t *testing.T) {
 		is(t, err, nil)
 
 		a.down.Store(true)
-		write := a.sign(authorityI, func(c *token.Claims) { long(c); c.Scope = "peers.write" })
+		write := a.sign(authorityI, func(c *token.Claims) { lasting(c); c.Scope = "peers.write" })
 		time.Sleep(54 * time.Minute)
 		_, err = v.Check(t.Context(), write, verify.Want{})
 		is(t, err, nil)
-		time.Sleep(7 * time.Minute)
+		time.Sleep(5 * time.Minute)
+		_, err = v.Check(t.Context(), write, verify.Want{})
+		is(t, err, nil)
+		time.Sleep(2 * time.Minute)
+		write = a.sign(authorityI, func(c *token.Claims) { lasting(c); c.Scope = "peers.write" })
 		_, err = v.Check(t.Context(), write, verify.Want{})
 		is(t, err, verify.ErrStale)
-		_, err = v.Check(t.Context(), old, verify.Want{})
+		_, err = v.Check(t.Context(), a.sign(authorityI, lasting), verify.Want{})
 		is(t, err, nil)
 		time.Sleep(23 * time.Hour)
-		_, err = v.Check(t.Context(), old, verify.Want{})
+		_, err = v.Check(t.Context(), a.sign(authorityI, lasting), verify.Want{})
 		is(t, err, verify.ErrStale)
 	})
 }

@@ -39,6 +39,12 @@ func (h *history) actions() map[string]func(t *rapid.T) {
 			c := claims()
 			c.Subject, c.Version = name(t).String(), 1
 			c.Scope = credential.NewScopes(scope(t), scope(t)).String()
+			if c.ClientID = c.Subject; c.Subject == sharedI.String() {
+				c.ClientID += "-1"
+			}
+			if rapid.IntRange(0, 9).Draw(t, "of another") == 0 {
+				c.ClientID = h.another().String()
+			}
 			c.IssuedAt = h.now().Unix()
 			c.ExpiresAt = c.IssuedAt + 3600
 			c.PeerID = rapid.SampledFrom(append([]id.ID{authorityI}, h.joined...)).Draw(t, "issuer").String()

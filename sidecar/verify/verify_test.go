@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"encoding/base64"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,10 @@ func TestVerifier_Refuses(t *testing.T) {
 		"AtTheLastSecond":   {by(authorityI, func(c *token.Claims) { c.ExpiresAt = now.Unix() + 1 }), true},
 		"Expired":           {by(authorityI, func(c *token.Claims) { c.ExpiresAt = now.Unix() }), false},
 		"WithinLeeway":      {by(authorityI, func(c *token.Claims) { c.IssuedAt = now.Unix() + 30 }), true},
+		"ALongerLife":       {by(authorityI, func(c *token.Claims) { c.ExpiresAt++ }), false},
+		"ALifeFromLongAgo":  {by(authorityI, func(c *token.Claims) { c.ExpiresAt, c.IssuedAt = math.MaxInt64, -2 }), false},
+		"AnotherClientID":   {by(authorityI, func(c *token.Claims) { c.ClientID = readerI.String() }), false},
+		"AnotherVersionsID": {by(authorityI, func(c *token.Claims) { c.ClientID = sharedI.String() + "-1" }), false},
 		"FromTheFuture":     {by(authorityI, func(c *token.Claims) { c.IssuedAt = now.Unix() + 31 }), false},
 		"OtherIssuer":       {by(authorityI, func(c *token.Claims) { c.Issuer = billing }), false},
 		"PeerAsIssuer":      {by(authorityI, func(c *token.Claims) { c.Issuer = authorityI.String() }), true},

@@ -133,7 +133,10 @@ func newWorld(t tester) *world {
 
 func (w *world) create(name id.ID, versions int) {
 	w.change(func() {
-		c := &credential.Credential{ID: name}
+		c := &credential.Credential{ID: name, Kind: credential.Standard, Scopes: credential.NewScopes(credential.Admin)}
+		if name == sharedI {
+			c.Kind = credential.Shared
+		}
 		for n := range versions {
 			c.Versions = append(c.Versions, credential.Version{Number: n + 1})
 		}
@@ -352,6 +355,9 @@ func (w *world) sign(by id.ID, change func(c *token.Claims)) string {
 	c.PeerID = by.String()
 	if change != nil {
 		change(&c)
+	}
+	if c.Subject != sharedI.String() {
+		c.ClientID = c.Subject
 	}
 	w.mu.Lock()
 	s := w.signers[by]
