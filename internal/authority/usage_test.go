@@ -128,8 +128,8 @@ func TestUsage_OwnCallersCountAtOnceAndAreNotedOnceAMinute(t *testing.T) {
 			if notes.claims != 1 && notes.claims != 5 {
 				t.Errorf("%d writes", notes.claims)
 			}
-			if !sole && notes.claims != 1 {
-				t.Errorf("%d writes within a minute", notes.claims)
+			if !sole && (notes.claims != 1 || notes.reads != 1) {
+				t.Errorf("%d writes and %d reads within a minute", notes.claims, notes.reads)
 			}
 			if d := cmp.Diff(map[int][]string{1: {"authority local (x) 5"}}, w.used()); d != "" {
 				t.Error(d)
@@ -147,8 +147,13 @@ func TestUsage_OwnCallersCountAtOnceAndAreNotedOnceAMinute(t *testing.T) {
 // counting counts claims, and can refuse them before or after they are there.
 type counting struct {
 	authority.Store
-	claims        int
+	claims, reads int
 	before, after error
+}
+
+func (c *counting) Claimed(ctx context.Context, key string) (authority.Claim, error) {
+	c.reads++
+	return c.Store.Claimed(ctx, key)
 }
 
 func (c *counting) Claim(ctx context.Context, n authority.Claim) error {

@@ -65,7 +65,7 @@ func TestJudge_Verdict(t *testing.T) {
 		{"WentBack", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 290), shown(3, "x", 260, 261))}, []string{"a (x)"}, nil},
 		{"TwoProgramsAtOneAddress", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 270), shown(3, "x", 260, 290))}, []string{"a (x)"}, nil},
 		{"TheOldProgramIsGoneForAnHour", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 230), shown(3, "x", 220, 290))}, nil, nil},
-		{"AnOlderVersionIsNoMove", []usage.Reporter{seen("a", 299, shown(1, "x", 110, 298), shown(2, "x", 200, 250))}, []string{"a (x)"}, nil},
+		{"AnOlderVersionIsNoMove", []usage.Reporter{seen("a", 299, shown(1, "x", 255, 298), shown(2, "x", 200, 250))}, []string{"a (x)"}, nil},
 		{"AnotherPlaceMovedOn", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "y", 260, 290))}, []string{"a (x)"}, nil},
 		{"TheSamePlaceElsewhereMovedOn", []usage.Reporter{
 			seen("a", 299, shown(2, "x", 110, 250)), seen("b", 299, shown(3, "x", 260, 290)),
