@@ -93,6 +93,10 @@ func TestAgent_KeepsCountsOverARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	use(2)
+	if err := w.RestartSidecar(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	use(1) // while what is left of the run before waits for the authority
 	if err := w.Cluster.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +111,15 @@ func TestAgent_KeepsCountsOverARestart(t *testing.T) {
 	}
 	defer func() { _ = again.Close() }()
 	w.Cluster = again
-	w.eventually("the rest is reported", func() bool { s := seenAt(w.versions()[1], "sidecar-1"); return s != nil && s.Count == 5 })
+	polls := 0
+	w.eventually("the rest is reported", func() bool {
+		if polls++; polls%300 == 0 { // a rotation lets the sidecar report what comes next
+			w.ahead.Add(int64(2 * time.Minute))
+			w.call(w.URL(), http.MethodPost, "/v1/cluster/credentials/rotate", httpapi.RotateRequest{Reason: "news"}, nil)
+		}
+		s := seenAt(w.versions()[1], "sidecar-1")
+		return s != nil && s.Count == 6
+	})
 	if _, err := os.Stat(filepath.Join(w.SidecarDir(1), "usage.json")); err == nil {
 		t.Error("it would count again")
 	}
