@@ -72,8 +72,7 @@ func (s *Server) bind(ctx context.Context) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	var c net.ListenConfig
-	l, err := c.Listen(ctx, p.network, p.address)
+	l, err := p.listen(ctx)
 	if err != nil || p.network != "unix" {
 		return l, err
 	}
@@ -83,8 +82,16 @@ func (s *Server) bind(ctx context.Context) (net.Listener, error) {
 	return l, nil
 }
 
-// open gives a socket to those who may use it. Nobody else can before: the directory's umask aside, a socket is made for its
-// owner alone.
+// listen binds the address. A unix socket is its owner's alone from its first instant, where the system can do that.
+func (p place) listen(ctx context.Context) (net.Listener, error) {
+	var c net.ListenConfig
+	if p.network == "unix" {
+		c.Control = ownersAlone
+	}
+	return c.Listen(ctx, p.network, p.address)
+}
+
+// open gives a socket to those who may use it: the group first, so that the mode never speaks of another one.
 func (s *Server) open(path string) error {
 	if s.c.SocketGroup != "" {
 		gid, err := groupID(s.c.SocketGroup)
