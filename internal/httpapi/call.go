@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -211,15 +210,15 @@ func (c *call) origin(reason string) authority.Origin {
 	return o
 }
 
-// requestID keeps the client's id where it is a harmless one.
+// requestID keeps the client's id where it is a harmless one: it is logged, recorded and passed on, so nothing that looks like
+// a secret or a token is kept.
 func requestID(r *http.Request) string {
 	given := r.Header.Get(HeaderClientRequest)
-	if given != "" && len(given) <= 64 && !strings.ContainsFunc(given, notRequestID) {
+	if given != "" && len(given) <= 64 && !strings.ContainsFunc(given, notRequestID) &&
+		!strings.Contains(given, "sec_") && !strings.Contains(given, "eyJ") {
 		return given
 	}
-	var random [16]byte
-	rand.Read(random[:]) // never fails: crypto/rand aborts the program instead
-	return base64.RawURLEncoding.EncodeToString(random[:])
+	return rand.Text() // no letter of it is small: it cannot look like those
 }
 
 func notRequestID(c rune) bool {

@@ -306,7 +306,7 @@ func TestServer_RequestIDs(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, setup{})
 	seen := map[string]bool{}
-	for _, bad := range []string{"", strings.Repeat("x", 65), "a b", "a/b", "é", "a\tb", "<script>", "a,b"} {
+	for _, bad := range []string{"", strings.Repeat("x", 65), "a b", "a/b", "é", "a\tb", "<script>", "a,b", "my-" + goodSecret, "x.eyJhbGciOiJFUzI1NiJ9.e30"} {
 		for _, path := range []string{"/livez", "/nowhere", "/v1/credentials"} {
 			got := f.Do("GET", path, e2e.Header("X-Request-Id", bad)).Header.Get("Keyturn-Request-Id")
 			if got == bad || seen[got] || len(got) < 20 {
