@@ -38,6 +38,8 @@ type RunCmd struct {
 	TokenIss     string         `default:"url" enum:"url,peer_id" help:"What the tokens' iss is: url (the issuer) or peer_id."`
 	MetricsOpen  bool           `help:"Answer /metrics to other hosts too."`
 	LogLevel     string         `default:"info" enum:"debug,info,warn,error" help:"debug writes a line for each request: debug, info, warn or error."`
+
+	InsecureAuthority bool `help:"Plain HTTP to an authority on another host, where the way there is protected otherwise."`
 }
 
 // Run answers until the program is told to stop. SIGHUP reads the certificate and the denied ones again; a second signal to
@@ -91,7 +93,7 @@ func (c *RunCmd) config(a *App) (agent.Config, error) {
 		return agent.Config{}, usage{"--log-level: " + err.Error()}
 	}
 	return agent.Config{
-		Authority: c.Authority, DataDir: c.DataDir, Listen: c.Listen, Name: c.Name, JoinKey: key,
+		Authority: c.Authority, InsecureAuthority: c.InsecureAuthority, DataDir: c.DataDir, Listen: c.Listen, Name: c.Name, JoinKey: key,
 		OfflineRead: time.Duration(c.OfflineRead), OfflineWrite: time.Duration(c.OfflineWrite),
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, InsecureHTTP: c.InsecureHTTP, SocketMode: mode, SocketGroup: c.SocketGroup,
 		Hosts: c.Host, MetricsOpen: c.MetricsOpen, VendorKeys: vendors, PeerIssuer: c.TokenIss == "peer_id",

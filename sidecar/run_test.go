@@ -107,6 +107,8 @@ func TestRun_SaysWhyItDoesNotStart(t *testing.T) {
 		"AnotherVendor":       {w.joinKey(), run(append(fresh(), "--vendor-key", vendor)...), 3, "license"},
 		"AuthorityGone":       {used, []string{"run", "--authority", "http://127.0.0.1:1", "--data-dir", fresh()[1]}, 5, "reached"},
 		"AuthorityIsNoURL":    {used, []string{"run", "--authority", "ftp://x", "--data-dir", fresh()[1]}, 2, "--authority"},
+		"PlainAuthority":      {used, []string{"run", "--authority", "http://192.0.2.1", "--data-dir", fresh()[1]}, 2, "--insecure-authority"},
+		"PlainByItsName":      {used, []string{"run", "--authority", "http://auth.example", "--data-dir", fresh()[1]}, 2, "https://"},
 		"DirectoryInUse":      {"", run("--data-dir", first), 1, "stop that one first"},
 		"DirectoryOpenToAll":  {used, run("--data-dir", open), 1, "chmod 700"},
 		"OffLoopback":         {used, append([]string{"run", "--authority", w.URL(), "--listen", "0.0.0.0:0"}, fresh()...), 2, "--tls-cert"},

@@ -166,7 +166,14 @@ func (a *Agent) newHandler() (http.Handler, error) {
 		},
 		Upstream: forward, Hosts: a.hosts(), Control: a.control, Passed: a.replica.Nudge,
 	})
-	return httpapi.WithMetrics(markReading(api), a.metrics, a.c.MetricsOpen), nil
+	all, answered := httpapi.WithMetrics(markReading(api), a.metrics, a.c.MetricsOpen), a.hosts()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if answered != nil && !answered(r.Host) {
+			api.ServeHTTP(w, r) // which refuses every path by that name
+			return
+		}
+		all.ServeHTTP(w, r)
+	}), nil
 }
 
 // hosts says which Host headers are answered: those that name this host, where only this host can call over TCP. nil is all.

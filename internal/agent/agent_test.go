@@ -282,6 +282,16 @@ func TestAgent_OnlyThisHost(t *testing.T) {
 			t.Errorf("%s for another host: %d %s", path, a.status, a.body)
 		}
 	}
+	for _, path := range []string{"/metrics", "/livez"} { // a name that somebody has pointed here
+		if a := w.send(http.MethodGet, sidecar+path, http.Header{"Host": {"evil.example"}}, ""); a.status != 400 {
+			t.Errorf("%s by another name: %d %s", path, a.status, a.body)
+		}
+	}
+	for _, values := range [][]string{{"", "203.0.113.9"}, {""}} { // what a proxy adds behind an empty header of the client
+		if a := w.send(http.MethodGet, sidecar+"/v1/sidecar/feed", http.Header{"X-Forwarded-For": values}, ""); a.status != 404 {
+			t.Errorf("forwarded for %q: %d", values, a.status)
+		}
+	}
 	a := w.send(http.MethodOptions, sidecar+"/v1/oauth/token", http.Header{"Origin": {"https://evil.example"}, "Access-Control-Request-Method": {"POST"}}, "")
 	for name := range a.header {
 		if strings.HasPrefix(name, "Access-Control-") {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/jwk"
 )
 
@@ -55,6 +56,8 @@ type Config struct {
 	Log       zerolog.Logger    // the zero value writes nothing
 	Now       func() time.Time  // nil: time.Now
 	Transport http.RoundTripper // to the authority; nil: one of its own
+
+	InsecureAuthority bool // plain HTTP to an authority on another host
 }
 
 func (c Config) check() error {
@@ -65,6 +68,20 @@ func (c Config) check() error {
 		return fmt.Errorf("%w: name a data directory with --data-dir", ErrSettings)
 	case c.OfflineRead < 0 || c.OfflineWrite < 0:
 		return fmt.Errorf("%w: --offline-read and --offline-write cannot be negative", ErrSettings)
+	}
+	return c.checkAuthority()
+}
+
+// checkAuthority makes sure that secrets do not travel to another host in the open by accident.
+func (c Config) checkAuthority() error {
+	client, err := httpapi.NewClient(c.Authority, httpapi.ClientOptions{Transport: c.Transport})
+	if err != nil {
+		return fmt.Errorf("%w: --authority: %w", ErrSettings, err)
+	}
+	if client.Plain() && !c.InsecureAuthority {
+		return fmt.Errorf("%w: --authority %s is another host in plain HTTP: secrets would travel unencrypted, and whoever is on the way "+
+			"could change what this host hears; write https://, or say --insecure-authority where the way there is protected otherwise",
+			ErrSettings, client.Server())
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/disk"
 	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/token"
 )
 
 // denied is what an operator of this host refuses, whatever the ledgers say. It is read on every use, and kept on disk.
@@ -88,6 +89,32 @@ func (n deniedID) String() string {
 func (d *denied) has(subject id.ID, version int) bool {
 	set := *d.set.Load()
 	return len(set) > 0 && (set[deniedID{subject, 0}] || set[deniedID{subject, version}])
+}
+
+// names reports whether a client id or a peer id names what is denied.
+func (d *denied) names(name string) bool {
+	n, err := parseDenied(name)
+	return err == nil && d.has(n.id, n.version)
+}
+
+// Denies implements httpapi.Sidecar.
+func (a *Agent) Denies(text string) bool {
+	c, err := token.Unverified(text)
+	return err == nil && (a.denied.has(id.ID(c.Subject), c.Version) || a.denied.has(id.ID(c.PeerID), 0))
+}
+
+// passOn is ErrBeyond for a proof that the authority has to judge, and a refusal for one of what is denied here: by the client
+// id that it names, by the subject of an assertion, or as also says.
+func (a *Agent) passOn(p access.Proof, also func(*denied) bool) error {
+	subject, err := token.UnverifiedSubject(p.Assertion)
+	if a.denied.names(p.ClientID) || err == nil && a.denied.names(subject) || also != nil && also(a.denied) {
+		return errDenied()
+	}
+	return access.ErrBeyond
+}
+
+func errDenied() error {
+	return fmt.Errorf("%w: this credential is denied on this host", access.ErrRefused)
 }
 
 // change adds or removes a name. It is on disk before it holds for good, and holds at once for a new one.

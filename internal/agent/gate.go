@@ -24,10 +24,10 @@ const learnTimeout = 4 * time.Second
 func (a *Agent) Cluster(ctx context.Context) (*access.Cluster, error) { return a.replica.Cluster(ctx) }
 
 // Authenticate implements httpapi.Node. Whether the copy is fresh enough depends on what the client asks for: see Issue. A
-// client assertion is ErrBeyond: only the authority can claim it once.
+// client assertion is ErrBeyond: only the authority can claim it once. So is what somebody who knows more may accept.
 func (a *Agent) Authenticate(ctx context.Context, at time.Time, p access.Proof) (access.Client, error) {
 	if p.Assertion != "" {
-		return access.Client{}, access.ErrBeyond
+		return access.Client{}, a.passOn(p, nil)
 	}
 	c, err := a.cached.Authenticate(ctx, at, p)
 	if errors.Is(err, access.ErrUnknown) {
@@ -36,11 +36,14 @@ func (a *Agent) Authenticate(ctx context.Context, at time.Time, p access.Proof) 
 			return err
 		})
 	}
+	if errors.Is(err, access.ErrUnknown) {
+		err = a.unknown(ctx, at, p, err)
+	}
 	if err != nil {
 		return access.Client{}, err
 	}
 	if a.denied.has(c.ID(), c.Number()) {
-		return access.Client{}, fmt.Errorf("%w: this credential is denied on this host", access.ErrRefused)
+		return access.Client{}, errDenied()
 	}
 	return c, nil
 }
@@ -67,6 +70,9 @@ func (a *Agent) check(ctx context.Context, at time.Time, text, audience string) 
 			return err
 		})
 	}
+	if errors.Is(err, access.ErrUnknown) && a.farFromHome(ctx) {
+		err = errNotArrived()
+	}
 	if err != nil {
 		return access.Caller{}, err
 	}
@@ -74,29 +80,6 @@ func (a *Agent) check(ctx context.Context, at time.Time, text, audience string) 
 		return access.Caller{}, fmt.Errorf("%w: it is denied on this host", access.ErrToken)
 	}
 	return c, nil
-}
-
-// learn tries again what is not known here, as soon as there is more in the copy, until a pull of the authority's ledger that
-// begins now has brought all that there is. Unknown is not revoked: where the authority cannot be asked, it is ErrStale.
-func (a *Agent) learn(ctx context.Context, try func(context.Context) error) error {
-	asking, cancel := context.WithTimeout(ctx, learnTimeout)
-	defer cancel()
-	pulled := make(chan error, 1)
-	go func() { pulled <- a.replica.Pull(asking) }()
-	for {
-		changed := a.replica.Changed()
-		if err := try(ctx); !errors.Is(err, access.ErrUnknown) {
-			return err
-		}
-		select {
-		case <-changed:
-		case err := <-pulled:
-			if err != nil {
-				return fmt.Errorf("%w: this is not known here, and the authority cannot be asked at the moment", access.ErrStale)
-			}
-			return try(ctx)
-		}
-	}
 }
 
 // fresh returns ErrStale where the last proof of freshness is older than what these scopes allow.
@@ -179,7 +162,11 @@ func (a *Agent) Introspect(ctx context.Context, at time.Time, asker id.ID, scope
 		})
 	}
 	if errors.Is(err, access.ErrUnknown) {
-		return token.Claims{}, false, nil // the authority does not know it either
+		if a.farFromHome(ctx) {
+			err = errNotArrived()
+		} else {
+			err = nil // the authority does not know it either
+		}
 	}
 	if err != nil || !active {
 		return token.Claims{}, false, err
@@ -220,6 +207,9 @@ func (a *Agent) Authorize(ctx context.Context, at time.Time, r httpapi.Attempt) 
 // authorizeClient is Authorize for who shows a secret.
 func (a *Agent) authorizeClient(ctx context.Context, at time.Time, r httpapi.Attempt) (httpapi.Allowed, error) {
 	c, err := a.Authenticate(ctx, at, r.Proof)
+	if errors.Is(err, access.ErrBeyond) { // a proxy's question is not passed on
+		err = errNotArrived()
+	}
 	if err != nil {
 		return httpapi.Allowed{}, err
 	}

@@ -180,6 +180,21 @@ func (c *Credential) Knows(s Secret, at time.Time) bool {
 	return false
 }
 
+// Missing returns the version whose secret s is and that would be accepted at instant at, were its hash here; nil where there
+// is none. Hashes travel beside the records, and one can be lost on the way: who has it may accept s.
+func (c *Credential) Missing(s Secret, at time.Time) *Version {
+	if c.Status(at) != Active {
+		return nil
+	}
+	digest := s.Hash().Digest()
+	for i := range c.Versions {
+		if v := &c.Versions[i]; v.Digest == digest && v.Hash == nil && !v.Dead() && !v.Closed(at) {
+			return v
+		}
+	}
+	return nil
+}
+
 // refusal is precise only for who held the secret once: the digest proves it.
 func (c *Credential) refusal(digest Digest, at time.Time) error {
 	for i := range c.Versions {

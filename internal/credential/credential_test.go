@@ -129,6 +129,33 @@ func TestAccept_WithoutTheHashNobody(t *testing.T) {
 	}
 }
 
+func TestMissing_WhatWouldBeAcceptedWithItsHash(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		change func(c *credential.Credential)
+		want   int
+	}{
+		"HashIsHere":       {func(*credential.Credential) {}, 0},
+		"Current":          {func(c *credential.Credential) { c.Versions[1].Hash = nil }, 2},
+		"AnotherSecrets":   {func(c *credential.Credential) { c.Versions[0].Hash = nil }, 0},
+		"InItsWindow":      {func(c *credential.Credential) { c.Versions[1].Hash, c.Versions[1].NotAfter = nil, now.Add(time.Second) }, 2},
+		"Closed":           {func(c *credential.Credential) { c.Versions[1].Hash, c.Versions[1].NotAfter = nil, now }, 0},
+		"Dead":             {func(c *credential.Credential) { c.Versions[1].Hash, c.Versions[1].DeadSince = nil, now }, 0},
+		"CredentialIsDead": {func(c *credential.Credential) { c.Versions[1].Hash, c.RevokedAt = nil, now }, 0},
+		"CredentialIsOver": {func(c *credential.Credential) { c.Versions[1].Hash, c.ExpiresAt = nil, now }, 0},
+	} {
+		c := rotated(t)
+		row.change(c)
+		got := 0
+		if v := c.Missing(secretOf(t, 2), now); v != nil {
+			got = v.Number
+		}
+		if got != row.want {
+			t.Errorf("%s: version %d, want %d", name, got, row.want)
+		}
+	}
+}
+
 func TestAccept_RefusesTheDeadAndTheExpired(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(c *credential.Credential){

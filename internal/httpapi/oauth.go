@@ -141,11 +141,14 @@ func basicAuth(r *http.Request) (user, password string, ok bool, err error) {
 
 // introspect is POST /v1/oauth/introspect (RFC 7662).
 func (s *server) introspect(c *call, form url.Values) (answer, error) {
+	text := form.Get("token")
 	asker, scopes, err := c.introspector(form)
+	if denier, ok := s.node.(Sidecar); ok && errors.Is(err, access.ErrBeyond) && denier.Denies(text) {
+		return answer{body: Introspection{}}, nil // the authority would say more
+	}
 	if err != nil {
 		return answer{}, err
 	}
-	text := form.Get("token")
 	if text == "" {
 		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "token is missing")
 	}

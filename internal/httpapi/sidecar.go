@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -17,6 +18,9 @@ type Sidecar interface {
 	// Authorize judges a request that a proxy asks about. It returns access.ErrToken, access.ErrRefused (or what matches it),
 	// access.ErrForbidden, access.ErrStale, access.ErrNotBootstrapped or access.ErrUnavailable.
 	Authorize(ctx context.Context, at time.Time, a Attempt) (Allowed, error)
+	// Denies reports whether a token says to be of a credential, a version or an issuer that is denied on this host. It is not
+	// verified: a sidecar passes it on, or does not.
+	Denies(token string) bool
 	// Feed returns what has died since a cursor, "" for all; where nothing has, it waits that long for it. It returns
 	// access.ErrRequest for what is no cursor.
 	Feed(ctx context.Context, at time.Time, after string, wait time.Duration) (Feed, error)
@@ -79,7 +83,7 @@ func NewSidecar(n Sidecar, o SidecarOptions) http.Handler {
 	routes := s.routes()
 	for path := range routes {
 		if !ownRoute(path) {
-			routes[path] = passingOn(routes[path])
+			routes[path] = own.passingOn(routes[path])
 		}
 	}
 	for path, m := range own.routes() {
@@ -114,11 +118,18 @@ func ownRoute(path string) bool {
 	return strings.HasPrefix(path, "/.well-known/")
 }
 
-// passingOn keeps the methods of a route, and has the authority answer them.
-func passingOn(m methods) methods {
+// passingOn keeps the methods of a route, and has the authority answer them: not to who is denied on this host.
+func (s sidecar) passingOn(m methods) methods {
 	to := methods{}
 	for method := range m {
-		to[method] = func(*call) (answer, error) { return answer{}, access.ErrBeyond }
+		to[method] = func(c *call) (answer, error) {
+			for _, value := range c.Header.Values("Authorization") {
+				if text, shown := bearerIn(value); shown && s.node.Denies(text) {
+					return answer{}, fmt.Errorf("%w: it is denied on this host", access.ErrToken)
+				}
+			}
+			return answer{}, access.ErrBeyond
+		}
 	}
 	return to
 }

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/id"
+)
+
+// learn tries again what is not known here, as soon as there is more in the copy, until a pull of the authority's ledger that
+// begins now has brought all that there is. Unknown is not revoked: where the authority cannot be asked, it is ErrStale.
+func (a *Agent) learn(ctx context.Context, try func(context.Context) error) error {
+	asking, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	pulled := make(chan error, 1)
+	go func() { pulled <- a.replica.Pull(asking) }()
+	for {
+		changed := a.replica.Changed()
+		if err := try(ctx); !errors.Is(err, access.ErrUnknown) {
+			return err
+		}
+		select {
+		case <-changed:
+		case err := <-pulled:
+			if err != nil {
+				return fmt.Errorf("%w: this is not known here, and the authority cannot be asked at the moment", access.ErrStale)
+			}
+			return try(ctx)
+		}
+	}
+}
+
+// unknown says what it means that a client's secret is not known here after a look at the authority's ledger: err, a refusal,
+// where that ledger is the home's. It is ErrBeyond where somebody else may know more: in another region, whose copy may lag,
+// and for a live version whose hash did not arrive.
+func (a *Agent) unknown(ctx context.Context, at time.Time, p access.Proof, err error) error {
+	missing, v := a.missing(ctx, at, p)
+	switch {
+	case v != nil:
+		return a.passOn(p, func(d *denied) bool { return d.has(missing.ID, v.Number) })
+	case a.farFromHome(ctx):
+		return a.passOn(p, nil)
+	}
+	return err
+}
+
+// missing finds the version whose hash did not arrive, if the secret is that version's.
+func (a *Agent) missing(ctx context.Context, at time.Time, p access.Proof) (*credential.Credential, *credential.Version) {
+	name, err := id.ParseClientID(p.ClientID)
+	if err != nil {
+		return nil, nil
+	}
+	secret, err := credential.ParseSecret(p.Secret)
+	if err != nil {
+		return nil, nil
+	}
+	c, err := a.replica.Credential(ctx, at, name.Credential)
+	if err != nil {
+		return nil, nil
+	}
+	return c, c.Missing(secret, at)
+}
+
+// farFromHome reports whether the authority that this peer asks is in a region that is not home: there, what happened a moment
+// ago may not have arrived.
+func (a *Agent) farFromHome(ctx context.Context) bool {
+	c, err := a.replica.Cluster(ctx)
+	return err == nil && a.Region() != "" && a.Region() != c.Home
+}
+
+// errNotArrived is for what nobody is asked about elsewhere.
+func errNotArrived() error {
+	return fmt.Errorf("%w: this has not arrived here, for all that is known: ask again, or ask the authority", access.ErrStale)
+}
