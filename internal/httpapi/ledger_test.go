@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -272,4 +273,48 @@ func (f *fixture) proofAt(p authority.LedgerPage) time.Time {
 		f.T.Fatal(err)
 	}
 	return says.At
+}
+
+// What a page says is bounded by what was asked for, whoever has changed it on the way.
+func TestClient_LedgerIsNoLargerThanAskedFor(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		records, hashes, heads int
+		good                   bool
+	}{
+		"AsAsked":        {authority.MaxLedgerPage, authority.MaxLedgerPage, 256, true},
+		"MoreRecords":    {authority.MaxLedgerPage + 1, 0, 1, false},
+		"MoreHashes":     {0, authority.MaxLedgerPage + 1, 1, false},
+		"MoreRegions":    {0, 0, 257, false},
+		"NothingAtAll":   {0, 0, 0, true},
+		"ManyTimesOver":  {20 * authority.MaxLedgerPage, 0, 1, false},
+		"RegionsByTheMB": {0, 0, 50_000, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			page := httpapi.LedgerPage{Heads: map[string]uint64{}}
+			for range row.records {
+				page.Records = append(page.Records, httpapi.SignedRecord{Payload: "e30", KeyID: "k", Signature: "AAAA"})
+			}
+			for range row.hashes {
+				page.Hashes = append(page.Hashes, httpapi.LedgerHash{Region: "local", Seq: 1})
+			}
+			for i := range row.heads {
+				page.Heads[fmt.Sprint("r", i)] = 1
+			}
+			text, err := json.Marshal(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = w.Write(text)
+			}))
+			defer server.Close()
+			got, err := newClient(t, server.URL, httpapi.ClientOptions{}).Ledger(t.Context(), "t", "", authority.MaxLedgerPage, 0)
+			if (err == nil) != row.good || !row.good && len(got.Records)+len(got.Heads) > 0 {
+				t.Errorf("%d records, %d heads, %v", len(got.Records), len(got.Heads), err)
+			}
+		})
+	}
 }

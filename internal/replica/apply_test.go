@@ -122,6 +122,20 @@ func TestReplica_KeepsOutWhatDoesNotFit(t *testing.T) {
 	}
 }
 
+// A page can hold no end of records that are none: one is enough to say.
+func TestReplica_ToldOnceOfWhatIsNoRecord(t *testing.T) {
+	t.Parallel()
+	s, h := newScribe(t, "local"), newHost(t, "anchor")
+	p := s.page(nil, 100)
+	p.Records = append(p.Records, make([]ledger.Signed, 50_000)...)
+	if n, err := h.r.Apply(ctx, h.at, p); !errors.Is(err, replica.ErrRefused) || n != 1 || len(err.Error()) > 1000 {
+		t.Errorf("apply: %d, %.1000v", n, err)
+	}
+	if told := h.told(replica.Refused); len(told) != 1 || h.r.Refused() != 1 {
+		t.Errorf("told %d times, refused %d", len(told), h.r.Refused())
+	}
+}
+
 // forge puts another record in the place of one of a page.
 func (s *scribe) forge(p *authority.LedgerPage, i int, cluster id.ID) {
 	region, seq, err := p.Records[i].Place()

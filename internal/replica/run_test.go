@@ -29,6 +29,9 @@ type waiter struct {
 	slow   time.Duration // how long an answer takes
 	region string
 	hasty  bool // it never waits, and does not say so
+
+	repeats bool          // it never waits, gives what it gave before, and says that there is more
+	lag     time.Duration // how old its proofs of freshness are
 }
 
 func newWaiter(s *scribe) *waiter { return &waiter{scribe: s, news: make(chan struct{})} }
@@ -59,8 +62,14 @@ func (w *waiter) Ledger(ctx context.Context, after authority.Cursor, limit int, 
 	for {
 		w.mu.Lock()
 		news, down, poll, hasty := w.news, w.down, w.poll, w.hasty
-		w.scribe.at = time.Now().UTC().Truncate(time.Second)
+		w.scribe.at = time.Now().Add(-w.lag).UTC().Truncate(time.Second)
+		if w.repeats {
+			after = nil
+		}
 		p := w.page(after, limit)
+		if w.repeats {
+			p.Heads = map[string]uint64{"local": 1 << 40}
+		}
 		p.PollAfter, p.Region = poll, w.region
 		w.mu.Unlock()
 		if down {
@@ -198,19 +207,27 @@ func TestRun_PollsAsTold(t *testing.T) {
 	})
 }
 
-// Who answers at once with nothing, and says 0, is not asked without end.
+// Who answers at once with nothing that is new, and says 0, is not asked without end.
 func TestRun_DoesNotSpin(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, w *waiter, h *host) {
-		w.set(func() { w.hasty = true })
-		time.Sleep(time.Second)
-		before, _ := w.requests()
-		time.Sleep(10 * time.Second)
-		after, _ := w.requests()
-		if n := len(after) - len(before); n > 15 {
-			t.Errorf("%d requests in 10 seconds", n)
-		}
-	})
+	for name, change := range map[string]func(w *waiter){
+		"Nothing": func(w *waiter) { w.hasty = true },
+		"Known":   func(w *waiter) { w.repeats = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, w *waiter, h *host) {
+				w.set(func() { change(w); w.create("local") })
+				time.Sleep(time.Second)
+				before, _ := w.requests()
+				time.Sleep(10 * time.Second)
+				after, _ := w.requests()
+				if n := len(after) - len(before); n < 9 || n > 15 {
+					t.Errorf("%d requests in 10 seconds", n)
+				}
+			})
+		})
+	}
 }
 
 // All who ask share one pull that begins after they asked, and pulls begin a second apart.
@@ -322,9 +339,9 @@ func TestRun_RollbackBreaksTheCopy(t *testing.T) {
 func TestRun_ALowerHeadNeedsAProof(t *testing.T) {
 	t.Parallel()
 	for name, proof := range map[string]func(w *waiter){
-		"None":  func(w *waiter) { w.withheld = true },
+		"None":  func(w *waiter) { w.set(func() { w.withheld = true }) },
 		"Old":   func(*waiter) {}, // the one that the copy has already
-		"Other": func(w *waiter) { time.Sleep(2 * time.Second); w.cluster = foreignID },
+		"Other": func(w *waiter) { time.Sleep(2 * time.Second); w.set(func() { w.cluster = foreignID }) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -392,6 +409,38 @@ func TestResync_AcceptsTheOtherLedger(t *testing.T) {
 			t.Errorf("age %v", age)
 		}
 	})
+}
+
+// What was true once is no reason to give up what is known now: a new copy has to be as fresh as any can be.
+func TestResync_NeedsAProofOfNow(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		change func(w *waiter)
+		good   bool
+	}{
+		"None":   {func(w *waiter) { w.withheld = true }, false},
+		"Old":    {func(w *waiter) { w.lag = 3 * time.Minute }, false},
+		"Minute": {func(w *waiter) { w.lag = time.Minute }, true}, // as it comes from a region that is not home
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(t *testing.T, w *waiter, h *host) {
+				var revoked id.ID
+				w.set(func() { revoked = w.create("local") })
+				w.set(func() { w.revoke("local", revoked, 0) })
+				synctest.Wait()
+				time.Sleep(time.Hour)
+				fresh := h.r.Fresh()
+				w.set(func() { w.lines["local"] = w.lines["local"][:3]; row.change(w) })
+				err := h.r.Resync(t.Context())
+				h.at = time.Now()
+				lives := h.credential(revoked).RevokedAt.IsZero()
+				if row.good != (err == nil) || !row.good && !errors.Is(err, replica.ErrRefused) || lives != row.good {
+					t.Errorf("resync: %v; what was revoked lives: %v; fresh since %s, before %s", err, lives, h.r.Fresh(), fresh)
+				}
+			})
+		})
+	}
 }
 
 // Where the new copy cannot be had, the old one stays.

@@ -136,3 +136,28 @@ func TestAssertion_OtherTextsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// What is read without a look at the signature is what the signed token says, or nothing.
+func TestUnverified_ReadsWhatVerifyReads(t *testing.T) {
+	t.Parallel()
+	s := signer(t, edKey("token"))
+	text, err := s.Sign(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verified, _, err := token.NewKeySet([]jwk.Key{s.Key()}).Verify(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := text[:strings.LastIndex(text, ".")+1] + "AAAA"
+	for _, readable := range []string{text, cut} {
+		if got, err := token.Unverified(readable); err != nil || cmp.Diff(verified, got) != "" {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	for _, bad := range []string{"", "x", "a.b.c", text + "\n", strings.Repeat("a", token.MaxLen+1)} {
+		if got, err := token.Unverified(bad); !errors.Is(err, token.ErrToken) || cmp.Diff(token.Claims{}, got) != "" {
+			t.Errorf("%.20q: %+v, %v", bad, got, err)
+		}
+	}
+}
