@@ -63,7 +63,7 @@ func (w *waiter) Ledger(ctx context.Context, after authority.Cursor, limit int, 
 		w.mu.Lock()
 		news, down, poll, hasty := w.news, w.down, w.poll, w.hasty
 		w.scribe.at = time.Now().Add(-w.lag).UTC().Truncate(time.Second)
-		if w.repeats {
+		if w.repeats = w.repeats && len(w.asked) < 1000; w.repeats { // who asks without end would stop the virtual clock
 			after = nil
 		}
 		p := w.page(after, limit)
@@ -365,14 +365,14 @@ func TestRun_ALowerHeadNeedsAProof(t *testing.T) {
 	}
 }
 
-// No answer makes a copy rest for longer than a minute or so: what says when to ask again is not signed.
-func TestRun_RestsForAMinuteAtMost(t *testing.T) {
+// No answer makes a copy rest for longer than half a minute: what says when to ask again is not signed.
+func TestRun_RestsForHalfAMinuteAtMost(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, w *waiter, h *host) {
 		w.set(func() { w.poll = 10 * 365 * 24 * time.Hour; w.create("local") })
 		synctest.Wait()
 		w.set(func() { w.poll = 0; w.create("local") })
-		time.Sleep(2 * time.Minute)
+		time.Sleep(30 * time.Second)
 		if c := h.r.Cursors()["local"]; c != 5 {
 			t.Errorf("cursor %d, want 5", c)
 		}
