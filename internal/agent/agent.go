@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -44,11 +45,20 @@ type Agent struct {
 	used        *reporter
 
 	deniedChanged news
+	working       atomic.Pointer[running] // nil: Run has not begun
+	trouble       atomic.Pointer[string]  // why the ledgers cannot be pulled or kept; nil: they can
+	asking        atomic.Int64            // requests that wait for what is not known here
 	http          *listen.Server
 	handler       http.Handler
 	metrics       *metrics.Set
 	control       string // what proves that a caller can read the data directory
 	damaged       bool   // the replica was pulled anew, because its file was damaged
+}
+
+// running is what goes on beside the requests until the sidecar stops.
+type running struct {
+	ctx   context.Context
+	tasks sync.WaitGroup
 }
 
 // Open opens the data directory, joins the cluster if this host has not done so, and makes everything ready to Run. It
@@ -210,7 +220,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.log.Info().Str("url", a.URL()).Str("peer_id", a.Self().String()).Str("authority", a.c.Authority).
 		Str("data_dir", a.c.DataDir).Str("version", a.c.Version).Msg("listening")
 	work, leave := context.WithCancel(context.WithoutCancel(ctx))
-	var working sync.WaitGroup
+	a.working.Store(&running{ctx: work})
+	working := &a.working.Load().tasks
 	working.Go(func() { _ = a.replica.Run(work, a.up) })
 	working.Go(func() { a.keepHouse(work) })
 	working.Go(func() { a.used.run(work) })

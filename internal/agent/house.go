@@ -46,9 +46,12 @@ func (a *Agent) report(e replica.Event) {
 		a.log.Error().Err(e.Err).Msg("the authority's ledger does not continue this copy: going on with the copy; " +
 			"where the authority was restored from a backup, run keyturn-sidecar resync")
 	case replica.Failed:
-		a.log.Warn().Err(e.Err).Msg("the authority cannot be asked: going on with the copy of its ledgers")
+		why := e.Err.Error()
+		a.trouble.Store(&why)
+		a.log.Warn().Err(e.Err).Msg("the ledgers cannot be pulled or kept: going on with the copy")
 	case replica.Pulling:
-		a.log.Info().Msg("the authority answers again")
+		a.trouble.Store(nil)
+		a.log.Info().Msg("the ledgers are pulled again")
 	case replica.Resynced:
 		a.log.Warn().Msg("the copy of the ledgers was replaced by the authority's")
 	}

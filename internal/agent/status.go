@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -157,11 +156,19 @@ func (a *Agent) problem(at time.Time) string {
 	if err := a.replica.Broken(); err != nil {
 		return fmt.Sprintf("the authority's ledger does not continue this copy (%v): if it was restored from a backup, run keyturn-sidecar resync", err)
 	}
-	if a.removed(at) {
-		return "the authority does not take this host for a peer any more: it has been removed; to let it in again, join with a new key in an empty data directory"
+	switch me, err := a.replica.Peer(context.Background(), at, a.Self()); {
+	case err == nil && me.Status() != peer.Active:
+		return "this host has been removed from the cluster; to let it in again, join with a new key in an empty data directory"
+	case a.clockBehind(at):
+		return "the clock is behind the newest proof of freshness: set it right"
+	case a.up.refused.Load():
+		return "the authority does not take this host for a peer: its clock is wrong, or it has been removed (see keyturn peers list)"
 	}
 	if err := a.fresh(at, nil); err != nil {
 		return err.Error()
+	}
+	if why := a.trouble.Load(); why != nil {
+		return "the ledgers cannot be pulled or kept: " + *why
 	}
 	if n := a.replica.Refused(); n > 0 {
 		return fmt.Sprintf("%d records of the authority did not fit and were not taken", n)
@@ -188,11 +195,32 @@ func (a *Agent) Allow(name string) error {
 }
 
 // Resync implements httpapi.Sidecar.
+//
+// A large copy takes longer than a request may: it goes on without the caller, and the log says what came of it.
 func (a *Agent) Resync(ctx context.Context) error {
-	err := a.replica.Resync(ctx)
-	a.generations.MoveAll()
-	if err != nil && !errors.Is(err, access.ErrUnavailable) {
-		return fmt.Errorf("%w: %w", access.ErrUnavailable, err)
+	work := a.working.Load()
+	if work == nil {
+		return fmt.Errorf("%w: this sidecar is not running", access.ErrUnavailable)
 	}
-	return err
+	done := make(chan error, 1)
+	work.tasks.Go(func() {
+		err := a.replica.Resync(work.ctx)
+		if err != nil {
+			a.log.Error().Err(err).Msg("resync failed: the copy of before stays in use")
+		}
+		done <- err
+	})
+	waiting, cancel := context.WithTimeout(ctx, resyncWait)
+	defer cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("%w: %w", access.ErrUnavailable, err)
+		}
+	case <-waiting.Done():
+	}
+	return nil
 }
+
+// resyncWait is how long the answer to a resync waits for its end.
+const resyncWait = 20 * time.Second

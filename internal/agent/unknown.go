@@ -11,9 +11,17 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 )
 
+// crowd is how many requests may wait for what is not known here: whoever makes up names must not fill the memory.
+const crowd = 1024
+
 // learn tries again what is not known here, as soon as there is more in the copy, until a pull of the authority's ledger that
 // begins now has brought all that there is. Unknown is not revoked: where the authority cannot be asked, it is ErrStale.
 func (a *Agent) learn(ctx context.Context, try func(context.Context) error) error {
+	if a.asking.Add(1) > crowd {
+		a.asking.Add(-1)
+		return fmt.Errorf("%w: this is not known here, and too many ask about such at the moment", access.ErrStale)
+	}
+	defer a.asking.Add(-1)
 	asking, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
 	pulled := make(chan error, 1)
@@ -27,7 +35,7 @@ func (a *Agent) learn(ctx context.Context, try func(context.Context) error) erro
 		case <-changed:
 		case err := <-pulled:
 			if err != nil {
-				return fmt.Errorf("%w: this is not known here, and the authority cannot be asked at the moment", access.ErrStale)
+				return fmt.Errorf("%w: this is not known here, and the ledgers cannot be pulled at the moment", access.ErrStale)
 			}
 			return try(ctx)
 		}

@@ -99,7 +99,9 @@ func (u *upstream) token(ctx context.Context) (string, error) {
 	}
 	t, _, err := u.client.Token(ctx, httpapi.TokenParams{ClientID: me, Assertion: assertion})
 	var no *httpapi.Error
-	u.refused.Store(errors.As(err, &no) && no.Status == http.StatusUnauthorized)
+	if err == nil || errors.As(err, &no) { // what did not come says nothing
+		u.refused.Store(err != nil && no.Status == http.StatusUnauthorized)
+	}
 	if err != nil {
 		return "", err
 	}

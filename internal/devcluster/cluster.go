@@ -39,7 +39,7 @@ type Options struct {
 	Now      func() time.Time // nil: time.Now
 }
 
-// Cluster is a running cluster. Its methods may be called from many goroutines, but not Restart and Close.
+// Cluster is a running cluster. Its methods may be called from many goroutines, but for those that start and stop something.
 type Cluster struct {
 	o       Options
 	dir     string

@@ -63,7 +63,10 @@ func (c *Cluster) startSidecar(ctx context.Context, n int) (*sidecar, error) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &sidecar{agent: a, stop: stop, ended: make(chan error, 1)}
 	go func() { s.ended <- a.Run(running) }()
-	return s, c.awaitReady(ctx, s)
+	if err := c.awaitReady(ctx, s); err != nil {
+		return nil, errors.Join(err, s.end())
+	}
+	return s, nil
 }
 
 // listening opens a sidecar and binds its address: the one of before, or any other where somebody else has that now.
@@ -116,6 +119,9 @@ func (c *Cluster) awaitReady(ctx context.Context, s *sidecar) error {
 			return nil
 		}
 		select {
+		case err := <-s.ended:
+			s.ended <- err
+			return errors.New("it has ended")
 		case <-ctx.Done():
 			return fmt.Errorf("it is not ready: %v", failed)
 		case <-time.After(20 * time.Millisecond):

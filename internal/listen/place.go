@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // place is where a server listens.
@@ -129,9 +130,13 @@ func (p place) removeStale(ctx context.Context) error {
 		return fmt.Errorf("%s is there and is no socket: name another path, or move it away", p.address)
 	}
 	var d net.Dialer
-	if c, err := d.DialContext(ctx, "unix", p.address); err == nil {
+	c, err := d.DialContext(ctx, "unix", p.address)
+	switch {
+	case err == nil:
 		_ = c.Close()
 		return fmt.Errorf("somebody listens on %s already: stop that one first", p.address)
+	case !errors.Is(err, syscall.ECONNREFUSED): // it may be somebody's who is busy, or whom we may not call
+		return fmt.Errorf("%s is there, and whether somebody listens on it cannot be told: %w", p.address, err)
 	}
 	return os.Remove(p.address)
 }

@@ -139,7 +139,8 @@ func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 	}()
 	select {
 	case err := <-failed:
-		return err
+		close(s.stopping)
+		return errors.Join(err, server.Close())
 	case <-ctx.Done():
 	}
 	s.c.Log.Info().Msg("stopping: finishing what is under way")

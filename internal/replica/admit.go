@@ -85,7 +85,7 @@ func (a *admission) sort() (misfit error) {
 	})
 	for _, it := range decoded {
 		if it.err != nil {
-			if misfit == nil { // one is enough to say: a page can hold millions
+			if misfit == nil { // one is enough to say: all of a page may be of the kind
 				misfit = a.refuse("", 0, it.err)
 			}
 			continue

@@ -50,6 +50,11 @@ func (r *Replica) apply(ctx context.Context, at time.Time, b *book, page authori
 
 // merge is apply for any copy; changed may be nil.
 func (r *Replica) merge(ctx context.Context, at time.Time, b *book, page authority.LedgerPage, changed func([]id.ID, bool)) (int, error) {
+	if b.clusterOld {
+		if err := b.loadCluster(ctx); err != nil {
+			return 0, err
+		}
+	}
 	a := admission{book: b, at: at, page: page, refuse: r.refuse}
 	misfit := a.admit(ctx)
 	proof, unproven := b.judge(at, page.Freshness)
@@ -66,7 +71,7 @@ func (r *Replica) merge(ctx context.Context, at time.Time, b *book, page authori
 		done += len(batch.items)
 	}
 	if misfit == nil || !errors.Is(misfit, ErrBroken) {
-		if err := b.prove(ctx, at, proof, len(a.regions) > 0); err != nil {
+		if err := b.prove(ctx, at, proof); err != nil {
 			return done, err
 		}
 	}
@@ -123,6 +128,7 @@ func (b *book) write(ctx context.Context, at time.Time, batch batch, proof prove
 		err = errors.Join(err, lost)
 	}
 	if err == nil && cluster {
+		b.clusterOld = true // until it has been read again, be it before the next page
 		err = b.loadCluster(ctx)
 	}
 	if cluster || peers {

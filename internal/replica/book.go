@@ -36,11 +36,14 @@ type book struct {
 	moved   atomic.Uint64                  // counts changes of the cluster or of a peer
 	keys    atomic.Pointer[keySet]
 
-	mu     sync.Mutex
-	chains map[string]ledger.Chain
-	fresh  proven
-	held   []proven // proofs whose heads are not reached yet
-	saved  time.Time
+	clusterOld bool // cluster is behind the store: it could not be read after a commit. Only who applies uses it
+
+	mu         sync.Mutex
+	chains     map[string]ledger.Chain
+	fresh      proven
+	freshSince atomic.Int64 // the instant of fresh, seconds since 1970; 0: none
+	held       []proven     // proofs whose heads are not reached yet
+	saved      time.Time
 }
 
 // keySet is a key set and of what it was made.
@@ -104,6 +107,7 @@ func (b *book) loadCluster(ctx context.Context) error {
 	if c := ledger.JoinCluster(records); c != nil {
 		b.cluster.Store(access.NewCluster(c))
 	}
+	b.clusterOld = false
 	return nil
 }
 
@@ -138,7 +142,8 @@ func (b *book) loadProof(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.fresh, b.saved = proven{signed, says}, says.At
+	b.setFresh(proven{signed, says})
+	b.saved = says.At
 	return nil
 }
 
@@ -149,10 +154,18 @@ func (b *book) getCluster() (*access.Cluster, error) {
 	return nil, fmt.Errorf("%w: nothing of the cluster has been pulled yet", access.ErrUnavailable)
 }
 
+// freshAt is asked on every request, several times.
 func (b *book) freshAt() time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.fresh.says.At
+	if at := b.freshSince.Load(); at != 0 {
+		return time.Unix(at, 0).UTC()
+	}
+	return time.Time{}
+}
+
+// setFresh is called with mu held.
+func (b *book) setFresh(p proven) {
+	b.fresh = p
+	b.freshSince.Store(p.says.At.Unix())
 }
 
 // proof is the newest proof whose heads are reached; nil: none.

@@ -64,7 +64,6 @@ func (b *book) claims(at time.Time, batch batch, p proven, last bool) []authorit
 	if err != nil {
 		return nil // then it stays in memory only
 	}
-	b.saved = best.says.At
 	return []authority.Claim{c}
 }
 
@@ -76,11 +75,11 @@ func claimOf(at time.Time, p proven) (authority.Claim, error) {
 }
 
 // prove moves the freshness to the newest proof that is reached, and keeps p for later where it is not.
-func (b *book) prove(ctx context.Context, at time.Time, p proven, saved bool) error {
+func (b *book) prove(ctx context.Context, at time.Time, p proven) error {
 	cursors := b.cursors()
 	b.mu.Lock()
 	if best := b.newest(p, cursors); !best.says.At.IsZero() {
-		b.fresh = best
+		b.setFresh(best)
 	}
 	if p.says.At.After(b.fresh.says.At) && !p.says.Reached(cursors) {
 		b.held = append(b.held, p)

@@ -154,7 +154,7 @@ func (r *Replica) fetch(ctx context.Context, src Source, wait time.Duration, nex
 		}
 	}
 	next.start(ctx, src, after, page)
-	if head, told := page.Heads[page.Region]; page.Region != "" && head < after[page.Region] && (told || after[page.Region] > 0) {
+	if head := page.Heads[page.Region]; page.Region != "" && head < after[page.Region] {
 		if !b.provenBehind(r.now(), page, after[page.Region]) {
 			return page, 0, fmt.Errorf("%w: the answer says that the ledger of %s ends at %d, without proof, and it is at %d here", ErrRefused, page.Region, head, after[page.Region])
 		}

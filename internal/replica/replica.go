@@ -143,6 +143,9 @@ func (r *Replica) Sidecars(ctx context.Context, at time.Time) ([]*peer.Peer, err
 func (r *Replica) Fresh() time.Time {
 	b, done := r.reading()
 	defer done()
+	if r.closed {
+		return time.Time{}
+	}
 	return b.freshAt()
 }
 

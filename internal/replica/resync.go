@@ -134,15 +134,21 @@ func (r *Replica) replace(ctx context.Context, spare Spare) error {
 }
 
 func (r *Replica) swap(ctx context.Context, spare Spare) error {
+	ctx = context.WithoutCancel(ctx) // there is no way back from the middle of it
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return errors.Join(ErrStopped, spare.Discard())
+	}
 	store, err := spare.Adopt(ctx)
 	if err != nil {
+		r.closed = true // the copy in use may be closed: who asks is told that nothing is fresh
 		return err
 	}
 	b, err := openBook(ctx, store, r.anchor)
 	if err != nil {
-		return err
+		r.closed = true
+		return errors.Join(err, store.Close())
 	}
 	r.copy = b
 	return nil
