@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -155,7 +156,9 @@ func TestUnverified_ReadsWhatVerifyReads(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}
-	for _, bad := range []string{"", "x", "a.b.c", text + "\n", strings.Repeat("a", token.MaxLen+1)} {
+	header, _, _ := strings.Cut(text, ".")
+	half := header + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"cli","exp":"soon"}`)) + ".AAAA"
+	for _, bad := range []string{"", "x", "a.b.c", half, text + "\n", strings.Repeat("a", token.MaxLen+1)} {
 		if got, err := token.Unverified(bad); !errors.Is(err, token.ErrToken) || cmp.Diff(token.Claims{}, got) != "" {
 			t.Errorf("%.20q: %+v, %v", bad, got, err)
 		}
