@@ -131,7 +131,8 @@ func (s sidecar) control(do func(c *call, id string) error) handler {
 	}
 }
 
-// FromThisHost reports whether a process of this host asks for itself. A proxy on this host says for whom it asks.
+// FromThisHost reports whether a process of this host asks, as far as can be told: a proxy on this host that does not say for
+// whom it asks (nginx does not, unless it is told to) must not pass on what is for this host alone.
 func FromThisHost(r *http.Request) bool {
 	for _, forwarded := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"} {
 		if len(r.Header.Values(forwarded)) > 0 {
