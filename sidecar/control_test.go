@@ -105,7 +105,7 @@ func TestControl_Resync(t *testing.T) {
 	write(t, file, string(backup), 0o600)
 	w.eventually("the sidecar knows that the authority is gone", func() bool {
 		log := p.log()
-		return strings.LastIndex(log, "cannot be asked") > strings.LastIndex(log, "answers again")
+		return strings.LastIndex(log, "cannot be pulled") > strings.LastIndex(log, "are pulled again")
 	})
 	if err := w.Up(t.Context()); err != nil {
 		t.Fatal(err)

@@ -43,6 +43,7 @@ func (a *Agent) report(e replica.Event) {
 	case replica.Unproven:
 		a.log.Error().Err(e.Err).Msg("a proof of freshness does not count")
 	case replica.Broken:
+		a.trouble.Store(nil) // it was asked, and this says more
 		a.log.Error().Err(e.Err).Msg("the authority's ledger does not continue this copy: going on with the copy; " +
 			"where the authority was restored from a backup, run keyturn-sidecar resync")
 	case replica.Failed:
@@ -53,6 +54,7 @@ func (a *Agent) report(e replica.Event) {
 		a.trouble.Store(nil)
 		a.log.Info().Msg("the ledgers are pulled again")
 	case replica.Resynced:
+		a.trouble.Store(nil)
 		a.log.Warn().Msg("the copy of the ledgers was replaced by the authority's")
 	}
 }
