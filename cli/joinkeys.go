@@ -23,7 +23,7 @@ type joinKeys struct {
 type JoinKeysCreateCmd struct {
 	Name      string          `help:"What people call it." placeholder:"TEXT"`
 	TTL       *duration.Value `name:"ttl" help:"How long it can be used, at most 24h; 10 minutes where nothing is said." placeholder:"D"`
-	MaxScopes []string        `help:"What the peer may put into tokens; what you may read where nothing is said." placeholder:"SCOPE,…"`
+	MaxScopes *string         `help:"What the peer may put into tokens; what you may read where nothing is said, and '' is nothing." placeholder:"SCOPE,…"`
 	Region    string          `help:"Where the peer belongs; where it asks to join where nothing is said." placeholder:"R"`
 	Reason    string          `help:"Why, for the audit trail." placeholder:"TEXT"`
 }
@@ -52,19 +52,26 @@ func (c *JoinKeysCreateCmd) Run(a *App) error {
 
 // request is what the flags stand for. What the authority would refuse is refused here.
 func (c *JoinKeysCreateCmd) request() (httpapi.JoinKeyRequest, error) {
-	r := httpapi.JoinKeyRequest{Name: c.Name, MaxScopes: c.MaxScopes, Region: c.Region, Reason: c.Reason}
+	r := httpapi.JoinKeyRequest{Name: c.Name, Region: c.Region, Reason: c.Reason}
 	var badTTL error
 	if c.TTL != nil {
 		ttl := time.Duration(*c.TTL)
 		seconds := int64(ttl / time.Second)
 		r.TTLSeconds, badTTL = &seconds, peer.CheckTTL(ttl)
 	}
-	_, badScope := credential.ParseScopes(c.MaxScopes)
-	for flag, err := range map[string]error{
-		"--name": credential.CheckName(c.Name), "--max-scopes": badScope, "--ttl": badTTL, "--reason": credential.CheckReason(c.Reason),
+	var badScope error
+	if c.MaxScopes != nil {
+		r.MaxScopes = scopeList(*c.MaxScopes)
+		_, badScope = credential.ParseScopes(r.MaxScopes)
+	}
+	for _, checked := range []struct {
+		flag string
+		err  error
+	}{
+		{"--name", credential.CheckName(c.Name)}, {"--max-scopes", badScope}, {"--ttl", badTTL}, {"--reason", credential.CheckReason(c.Reason)},
 	} {
-		if err != nil {
-			return r, usage(flag + ": " + plain(err.Error()))
+		if checked.err != nil {
+			return r, usage(checked.flag + ": " + plain(checked.err.Error()))
 		}
 	}
 	return r, nil

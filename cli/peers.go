@@ -141,11 +141,10 @@ func (c *PeersSetCmd) request() (httpapi.PeerChangeRequest, error) {
 		return r, usage("give --name or --max-scopes; see: keyturn peers set --help")
 	}
 	if c.MaxScopes != nil {
-		list := strings.FieldsFunc(*c.MaxScopes, func(r rune) bool { return r == ',' || r == ' ' })
+		list := scopeList(*c.MaxScopes)
 		if _, err := credential.ParseScopes(list); err != nil {
 			return r, usage("--max-scopes: " + plain(err.Error()))
 		}
-		list = append([]string{}, list...) // [] and not null: nothing is something else than no change
 		r.MaxScopes = &list
 	}
 	if err := credential.CheckName(deref(c.Name)); err != nil {
@@ -197,4 +196,9 @@ func (c *PeersRemoveCmd) ask(s *session) error {
 	rows = append(rows, []string{"what ends", "every token that it issued, and its copy of the ledger gets no news; for ever"})
 	s.screen.print(fmt.Sprintf("This will remove a peer:\n%s", indent(table(rows))))
 	return s.confirm("Remove?")
+}
+
+// scopeList reads a,b or 'a b'. What is empty is [] and not null: nothing is something else than nothing said.
+func scopeList(text string) []string {
+	return append([]string{}, strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })...)
 }

@@ -40,7 +40,7 @@ var (
 	ErrBeyond = errors.New("only the authority can answer this")
 	// ErrStale says that this peer's copy of the ledgers is too old for an answer, which is neither yes nor no. The text gives
 	// the reason.
-	ErrStale = errors.New("the copy of the ledgers is too old")
+	ErrStale = errors.New("this copy of the ledgers cannot tell")
 )
 
 // View is the state that decisions are made on. Its answers are shared: nobody changes them.

@@ -316,6 +316,18 @@ func TestAgent_ARemovedPeer(t *testing.T) {
 		t.Errorf("at the authority: %d", a.status)
 	}
 	w.eventually("it says so itself", func() bool { return w.status(1).Problem != "" })
+	if a := w.send(http.MethodGet, w.Sidecars()[0]+"/readyz", nil, ""); a.status != 503 || !strings.Contains(string(a.body), "peer") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	passed := w.token(w.Sidecars()[0], made.ClientID, made.ClientSecret, "").AccessToken
+	if a := w.send(http.MethodGet, w.Sidecars()[1]+"/authz", bearer(passed), ""); a.status != 200 {
+		t.Errorf("it does not issue with its own key any more: %d %s", a.status, a.body)
+	}
+	if err := w.Down(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.tryToken(w.Sidecars()[0], made.ClientID, made.ClientSecret, "")
+	w.refusedWith(err, httpapi.Stale, "alone, a removed peer")
 }
 
 func TestAgent_Feed(t *testing.T) {

@@ -109,13 +109,16 @@ func (a *Agent) bound(scopes credential.Scopes) time.Duration {
 }
 
 // Issue implements httpapi.Node. What is beyond this peer's max_scopes is ErrBeyond, and so is everything for as long as
-// verifiers may not have seen its key and the authority answers.
+// verifiers may not have seen its key and the authority answers, or this host has been removed.
 func (a *Agent) Issue(ctx context.Context, at time.Time, c access.Client, r access.TokenRequest) (access.Token, error) {
 	if err := a.fresh(at, asked(c, r)); err != nil {
 		return access.Token{}, err
 	}
-	if !httpapi.Alone(ctx) && a.unseen(ctx, at) && a.up.reachable.Load() {
+	switch {
+	case !httpapi.Alone(ctx) && (a.removed(at) || a.unseen(ctx, at) && a.up.reachable.Load()):
 		return access.Token{}, access.ErrBeyond
+	case a.removed(at): // what it signs is dead everywhere
+		return access.Token{}, fmt.Errorf("%w: this host is no peer of the cluster any more, and the authority does not answer", access.ErrStale)
 	}
 	return a.gate.Issue(ctx, at, c, r)
 }

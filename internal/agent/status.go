@@ -39,7 +39,7 @@ func (a *Agent) LedgerAfter(ctx context.Context, caller access.Caller, at time.T
 // Changed implements httpapi.Node.
 func (a *Agent) Changed() <-chan struct{} { return a.replica.Changed() }
 
-// Ready implements httpapi.Node: "replica" where even reading is beyond its bound, "clock" where it is behind the newest proof
+// Ready implements httpapi.Node: "replica" where even reading is beyond its bound, "peer" where this host has been removed, "clock" where it is behind the newest proof
 // of freshness.
 func (a *Agent) Ready(ctx context.Context, at time.Time) map[string]string {
 	failed := map[string]string{}
@@ -48,6 +48,9 @@ func (a *Agent) Ready(ctx context.Context, at time.Time) map[string]string {
 	}
 	if _, err := a.replica.Cluster(ctx); err != nil {
 		failed["replica"] = "there is no copy of the ledgers yet"
+	}
+	if a.removed(at) {
+		failed["peer"] = "the authority does not take this host for a peer"
 	}
 	if a.clockBehind(at) {
 		failed["clock"] = "the clock is behind the newest proof of freshness: set it right"

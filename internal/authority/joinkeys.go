@@ -19,7 +19,7 @@ import (
 type JoinKeyRequest struct {
 	Name      string
 	TTL       time.Duration     // 0: peer.DefaultTTL
-	MaxScopes credential.Scopes // empty: peer.DefaultScopes of the caller's token
+	MaxScopes credential.Scopes // nil: peer.DefaultScopes of the caller's token; empty: nothing
 	Region    string            // where the peer belongs; "" is where it asks to join
 }
 
@@ -42,7 +42,7 @@ func (a *Authority) CreateJoinKey(ctx context.Context, caller access.Caller, o O
 	if r.TTL == 0 {
 		r.TTL = peer.DefaultTTL
 	}
-	if len(r.MaxScopes) == 0 {
+	if r.MaxScopes == nil {
 		r.MaxScopes = peer.DefaultScopes(caller.Scopes)
 	}
 	if err := a.checkJoinKey(ctx, caller, r); err != nil {

@@ -18,7 +18,7 @@ import (
 // Limits of the notes on who uses which version.
 const (
 	usageKept  = 35 * 24 * time.Hour
-	usageGuard = 5 * time.Second // in that time after a write there is no other, be it of a final report
+	usageGuard = time.Second // in that time after a write there is no other, be it of a final report
 
 	// usageSources is how many callers an authority tells apart for each version: a whole fleet may call it.
 	usageSources = 1024

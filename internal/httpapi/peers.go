@@ -22,7 +22,10 @@ func (s *server) createJoinKey(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	r := authority.JoinKeyRequest{Name: w.Name, MaxScopes: scopes, Region: w.Region}
+	r := authority.JoinKeyRequest{Name: w.Name, Region: w.Region}
+	if w.MaxScopes != nil { // [] is nothing at all, which is not the default
+		r.MaxScopes = append(credential.Scopes{}, scopes...)
+	}
 	if w.TTLSeconds != nil {
 		r.TTL = time.Duration(max(-1, min(*w.TTLSeconds, math.MaxInt32))) * time.Second
 		if r.TTL == 0 {

@@ -13,7 +13,7 @@ import (
 type JoinKeyRequest struct {
 	Name       string   `json:"name,omitempty"`
 	TTLSeconds *int64   `json:"ttl_seconds,omitempty"` // at most 86400
-	MaxScopes  []string `json:"max_scopes,omitempty"`
+	MaxScopes  []string `json:"max_scopes,omitzero"`
 	Region     string   `json:"region,omitempty"` // "": where the host asks to join
 	Reason     string   `json:"reason,omitempty"`
 }

@@ -88,7 +88,7 @@ func TestMiddleware_Stale(t *testing.T) {
 	}
 	code, retry, body := ask()
 	want := map[string]string{
-		"error": "the copy of the ledgers is too old: the last proof of its freshness is 2m0s old, and 1m0s are allowed",
+		"error": "this copy of the ledgers cannot tell: the last proof of its freshness is 2m0s old, and 1m0s are allowed",
 		"code":  "STALE", "request_id": "r1",
 	}
 	if diff := cmp.Diff(want, body); code != 503 || retry != "5" || diff != "" {
@@ -96,7 +96,7 @@ func TestMiddleware_Stale(t *testing.T) {
 	}
 	v.Close()
 	code, _, body = ask()
-	if want := "the copy of the ledgers is too old: nobody follows the revocations"; code != 503 || body["error"] != want {
+	if want := "this copy of the ledgers cannot tell: nobody follows the revocations"; code != 503 || body["error"] != want {
 		t.Errorf("%d %v: the cause is for nobody else", code, body)
 	}
 }
