@@ -14,19 +14,46 @@ import (
 // authzRoute is where a proxy asks whether to let a request through, with any method and anything behind it.
 const authzRoute = "/authz"
 
-// authz is /authz (nginx's auth_request, Envoy's ext_authz, Traefik's ForwardAuth, Caddy's forward_auth). The body is not
-// looked at.
-func (s sidecar) authz(c *call) (answer, error) {
-	a, err := attempt(c.Request)
+// authz answers /authz (nginx's auth_request, Envoy's ext_authz, Traefik's ForwardAuth, Caddy's forward_auth). The body is not
+// looked at. A whole fleet asks it on every request: who is let in costs no more than has to be, and every refusal goes the way
+// of all answers.
+type authz struct {
+	sidecar
+	refusal endpoint
+}
+
+// ServeHTTP lets in, or refuses.
+func (z authz) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	now := z.server.o.Now()
+	at := now.UTC().Truncate(time.Second)
+	a, allowed, err := z.judge(r, at)
 	if err != nil {
-		return answer{}, err
+		z.refusal.any = func(*call) (answer, error) { return answer{}, err }
+		z.refusal.ServeHTTP(w, r)
+		return
 	}
-	allowed, err := s.node.Authorize(c.Context(), c.at, a)
-	if err != nil {
-		return answer{}, err
+	seen := Observation{
+		At: at, Context: r.Context(), Method: r.Method, Route: authzRoute, Status: http.StatusOK, RequestID: requestID(r),
+		Source: z.server.source(r), ClientID: allowed.ClientID, Version: allowed.Version, Proven: a.Token == "",
 	}
-	c.seen.ClientID, c.seen.Version, c.seen.Proven = allowed.ClientID, allowed.Version, a.Token == ""
-	return answer{allowed: &allowed}, nil
+	writeAllowed(w, seen.RequestID, &allowed)
+	if observe := z.server.o.Observe; observe != nil {
+		seen.Took = z.server.o.Now().Sub(now)
+		observe(seen)
+	}
+}
+
+func (z authz) judge(r *http.Request, at time.Time) (a Attempt, allowed Allowed, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
+	if a, err = attempt(r); err != nil {
+		return a, allowed, err
+	}
+	allowed, err = z.node.Authorize(r.Context(), at, a)
+	return a, allowed, err
 }
 
 // attempt reads who shows what.
@@ -67,13 +94,16 @@ func (a *Attempt) ask(query string) error {
 }
 
 // writeAllowed is the whole answer to a proxy: headers, and an empty body.
-func (c *call) writeAllowed(w http.ResponseWriter, a *Allowed) {
-	values := [...]string{a.ClientID, a.Credential, a.Scope, strconv.Itoa(a.Version), strconv.Itoa(int(a.Age / time.Second)), "no-store"}
-	h := w.Header()
-	for i, name := range [...]string{HeaderClientID, HeaderCredential, HeaderScope, HeaderVersion, HeaderAge, "Cache-Control"} {
-		h[name] = values[i : i+1 : i+1] // one array for all: this is asked on every request of a fleet
+func writeAllowed(w http.ResponseWriter, requestID string, a *Allowed) {
+	values := [...]string{
+		requestID, a.ClientID, a.Credential, a.Scope, strconv.Itoa(a.Version), strconv.Itoa(int(a.Age / time.Second)), "no-store",
 	}
-	c.seen.Status = http.StatusOK
+	h := w.Header()
+	for i, name := range [...]string{
+		HeaderRequestID, HeaderClientID, HeaderCredential, HeaderScope, HeaderVersion, HeaderAge, "Cache-Control",
+	} {
+		h[name] = values[i : i+1 : i+1] // one array for all
+	}
 	w.WriteHeader(http.StatusOK)
 }
 

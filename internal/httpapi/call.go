@@ -35,8 +35,6 @@ type answer struct {
 	raw    []byte            // a body that is encoded already, instead of body
 	media  string            // its type, "" for JSON
 	header map[string]string // further headers
-
-	allowed *Allowed // instead of all: the answer to a proxy
 }
 
 // endpoint answers all requests for one path.
@@ -68,11 +66,13 @@ func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (e endpoint) run(w http.ResponseWriter, c *call) (a answer, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = panicked(p)
 		}
 	}()
 	return e.handle(w, c)
 }
+
+func panicked(p any) error { return fmt.Errorf("panic: %v\n%s", p, debug.Stack()) }
 
 func (e endpoint) handle(w http.ResponseWriter, c *call) (answer, error) {
 	if e.any != nil {
@@ -163,10 +163,6 @@ func (c *call) isOAuth() bool { return strings.HasPrefix(c.seen.Route, "/v1/oaut
 
 // write sends the answer. What fails from here on fails between us and the client.
 func (c *call) write(w http.ResponseWriter, a answer) {
-	if a.allowed != nil {
-		c.writeAllowed(w, a.allowed)
-		return
-	}
 	status := a.status
 	if status == 0 {
 		status = http.StatusOK

@@ -90,7 +90,7 @@ func NewSidecar(n Sidecar, o SidecarOptions) http.Handler {
 		routes[path] = m
 	}
 	api := s.handler(routes)
-	authz := endpoint{server: s, pattern: authzRoute, any: own.authz}
+	authz := authz{own, endpoint{server: s, pattern: authzRoute}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case o.Hosts != nil && !o.Hosts(r.Host):

@@ -22,14 +22,6 @@ func bounds() []float64 {
 	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, math.Inf(1)}
 }
 
-func (s *Set) latency(route string) *latency {
-	if l, ok := s.routes.Load(route); ok {
-		return l.(*latency)
-	}
-	l, _ := s.routes.LoadOrStore(route, s.newLatency(label(route)))
-	return l.(*latency)
-}
-
 func (s *Set) newLatency(route string) *latency {
 	const name = "keyturn_request_duration_seconds"
 	l := &latency{bounds: bounds()}

@@ -45,8 +45,9 @@ func (s Sample) write(w io.Writer) {
 type Set struct {
 	set      *vm.Set
 	gauges   Gauges
-	requests sync.Map // Request without Took -> *vm.Counter
-	routes   sync.Map // route -> *latency
+	mu       sync.RWMutex            // asked on every request: plain maps, so that looking up allocates nothing
+	requests map[Request]*vm.Counter // by the request without Took
+	routes   map[string]*latency
 	issued   [2]*vm.Counter
 	swept    *vm.Counter
 	proxied  *vm.Counter
@@ -55,7 +56,7 @@ type Set struct {
 // New returns the metrics of a program of that version, with every counter at zero.
 func New(version string, g Gauges) *Set {
 	set := vm.NewSet()
-	s := &Set{set: set, gauges: g, swept: set.NewCounter("keyturn_store_swept_total"), proxied: set.NewCounter("keyturn_proxied_total")}
+	s := &Set{set: set, gauges: g, requests: map[Request]*vm.Counter{}, routes: map[string]*latency{}, swept: set.NewCounter("keyturn_store_swept_total"), proxied: set.NewCounter("keyturn_proxied_total")}
 	for i, secret := range [...]string{"current", "superseded"} {
 		s.issued[i] = set.NewCounter(fmt.Sprintf(`keyturn_tokens_issued_total{secret="%s"}`, secret))
 	}
@@ -74,14 +75,30 @@ type Request struct {
 
 // Request counts an answered request.
 func (s *Set) Request(r Request) {
-	s.latency(r.Route).observe(r.Took)
+	took := r.Took
 	r.Took, r.Method = 0, method(r.Method)
-	c, ok := s.requests.Load(r)
-	if !ok {
-		name := fmt.Sprintf(`keyturn_requests_total{route="%s",method="%s",status="%d",code="%s"}`, label(r.Route), r.Method, r.Status, label(r.Code))
-		c, _ = s.requests.LoadOrStore(r, s.set.GetOrCreateCounter(name))
+	s.mu.RLock()
+	c, l := s.requests[r], s.routes[r.Route]
+	s.mu.RUnlock()
+	if c == nil || l == nil {
+		c, l = s.add(r)
 	}
-	c.(*vm.Counter).Inc()
+	l.observe(took)
+	c.Inc()
+}
+
+// add makes the series of a request of a kind that has not been there.
+func (s *Set) add(r Request) (*vm.Counter, *latency) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.requests[r] == nil {
+		name := fmt.Sprintf(`keyturn_requests_total{route="%s",method="%s",status="%d",code="%s"}`, label(r.Route), r.Method, r.Status, label(r.Code))
+		s.requests[r] = s.set.GetOrCreateCounter(name)
+	}
+	if s.routes[r.Route] == nil {
+		s.routes[r.Route] = s.newLatency(label(r.Route))
+	}
+	return s.requests[r], s.routes[r.Route]
 }
 
 // Token counts a token that was issued for the current secret of a credential, or for a superseded one in its window: when

@@ -41,6 +41,8 @@ type Replica struct {
 	copy   *book
 	closed bool
 
+	current atomic.Pointer[book] // copy, for who asks on every request; nil once it is closed
+
 	applying sync.Mutex            // held by the one that changes the copy
 	broken   atomic.Pointer[error] // nil: it is whole
 	refused  atomic.Uint64
@@ -69,6 +71,7 @@ func Open(ctx context.Context, store authority.Store, anchor jwk.Key, o Options)
 		return nil, err
 	}
 	r := &Replica{anchor: anchor, o: o, copy: b, news: make(chan struct{}), told: map[string]uint64{}}
+	r.current.Store(b)
 	r.pulls.init()
 	return r, nil
 }
@@ -80,8 +83,14 @@ func (r *Replica) Close() error {
 	if r.closed {
 		return nil
 	}
-	r.closed = true
+	r.close()
 	return r.copy.store.Close()
+}
+
+// close is called with mu held: from now on nothing is fresh.
+func (r *Replica) close() {
+	r.closed = true
+	r.current.Store(nil)
 }
 
 // now is the instant of one operation: UTC, whole seconds.
@@ -141,12 +150,10 @@ func (r *Replica) Sidecars(ctx context.Context, at time.Time) ([]*peer.Peer, err
 // Fresh is the instant of the newest proof of freshness whose heads every cursor has reached; zero: none yet. Everything that
 // the home region knew then is applied here.
 func (r *Replica) Fresh() time.Time {
-	b, done := r.reading()
-	defer done()
-	if r.closed {
-		return time.Time{}
+	if b := r.current.Load(); b != nil {
+		return b.freshAt()
 	}
-	return b.freshAt()
+	return time.Time{}
 }
 
 // Age is how long ago, at instant at, the copy was as fresh as can be: 0 at the least. Without any proof it is as long as a

@@ -142,14 +142,15 @@ func (r *Replica) swap(ctx context.Context, spare Spare) error {
 	}
 	store, err := spare.Adopt(ctx)
 	if err != nil {
-		r.closed = true // the copy in use may be closed: who asks is told that nothing is fresh
+		r.close() // the copy in use may be closed: who asks is told that nothing is fresh
 		return err
 	}
 	b, err := openBook(ctx, store, r.anchor)
 	if err != nil {
-		r.closed = true
+		r.close()
 		return errors.Join(err, store.Close())
 	}
 	r.copy = b
+	r.current.Store(b)
 	return nil
 }
