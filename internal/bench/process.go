@@ -46,6 +46,41 @@ func (p *process) stop() {
 	_ = p.Wait()
 }
 
+// settle waits until the process has little to do: less than a tenth of a processor for half a second.
+func (p *process) settle(ctx context.Context) error {
+	for {
+		before, err := p.ticks()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+		after, err := p.ticks()
+		if err != nil || after-before < 5 {
+			return err
+		}
+	}
+}
+
+// ticks is how long the process has run, in hundredths of a second.
+func (p *process) ticks() (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", p.Process.Pid, len(fields))
+	}
+	var user, system int
+	_, err = fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
+	return user + system, err
+}
+
 // anonymous is the process's anonymous memory in MB: RssAnon, without the mapped file.
 func (p *process) anonymous() (string, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))

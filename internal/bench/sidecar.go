@@ -124,6 +124,9 @@ func sidecars(ctx context.Context, o options, dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := authority.settle(ctx); err != nil { // it checks its ledger when it has started
+		return err
+	}
 	first, took, err := who.join(ctx, own)
 	if err != nil {
 		return err
