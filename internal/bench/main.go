@@ -15,7 +15,7 @@ func main() {
 	flag.StringVar(&o.role, "role", "", "internal: which server this process is")
 	flag.StringVar(&o.dir, "dir", "", "internal: the data directory")
 	flag.StringVar(&o.authority, "authority", "", "internal: the address of the authority")
-	flag.StringVar(&o.only, "only", "", "which measurements to make: writes, checks, tokens, sidecar or revocations; all where nothing is said")
+	flag.StringVar(&o.only, "only", "", "which measurements to make: writes, checks, seen, tokens, sidecar or revocations; all where nothing is said")
 	flag.IntVar(&o.credentials, "credentials", 100_000, "how many credentials the large cluster has")
 	flag.IntVar(&o.connections, "connections", 32, "connections of the load")
 	flag.IntVar(&o.rounds, "rounds", 7, "how often the two servers take turns")

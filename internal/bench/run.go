@@ -42,7 +42,7 @@ func run(ctx context.Context, o options) error {
 	for _, m := range []struct {
 		name    string
 		measure func(context.Context, options, string) error
-	}{{"writes", writes}, {"checks", checks}, {"tokens", tokens}, {"sidecar", sidecars}, {"revocations", revocations}} {
+	}{{"writes", writes}, {"checks", checks}, {"seen", seen}, {"tokens", tokens}, {"sidecar", sidecars}, {"revocations", revocations}} {
 		if o.only != "" && o.only != m.name {
 			continue
 		}
