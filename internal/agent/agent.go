@@ -23,6 +23,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/listen"
 	"github.com/keyturn/keyturn/internal/metrics"
+	"github.com/keyturn/keyturn/internal/news"
 	"github.com/keyturn/keyturn/internal/replica"
 	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/verdict"
@@ -44,7 +45,7 @@ type Agent struct {
 	up          *upstream
 	used        *reporter
 
-	deniedChanged news
+	deniedChanged news.Bell
 	working       atomic.Pointer[running] // nil: Run has not begun
 	trouble       atomic.Pointer[string]  // why the ledgers cannot be pulled or kept; nil: they can
 	asking        atomic.Int64            // requests that wait for what is not known here
@@ -241,7 +242,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // Reload reads the TLS certificate and what is denied again.
 func (a *Agent) Reload() error {
 	err := errors.Join(a.http.Reload(), a.denied.reload())
-	a.deniedChanged.announce()
+	a.deniedChanged.Ring()
 	if err != nil {
 		a.log.Error().Err(err).Msg("cannot reload everything: what was before stays")
 	}

@@ -64,7 +64,7 @@ func (a *Agent) Feed(ctx context.Context, at time.Time, after string, wait time.
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
-		changed, denied := a.replica.Changed(), a.deniedChanged.wait()
+		changed, denied := a.replica.Changed(), a.deniedChanged.Wait()
 		f, err := a.feed(context.WithoutCancel(ctx), at, after)
 		if err != nil || f.Cursor != after || after == "" {
 			return f, err
@@ -187,13 +187,13 @@ func (a *Agent) removed(at time.Time) bool {
 
 // Deny implements httpapi.Sidecar.
 func (a *Agent) Deny(name string) error {
-	defer a.deniedChanged.announce()
+	defer a.deniedChanged.Ring()
 	return a.denied.change(name, true)
 }
 
 // Allow implements httpapi.Sidecar.
 func (a *Agent) Allow(name string) error {
-	defer a.deniedChanged.announce()
+	defer a.deniedChanged.Ring()
 	return a.denied.change(name, false)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/news"
 )
 
 // Options of an Authority. The zero value is an authority that is its own vendor and lets nobody bootstrap.
@@ -56,8 +57,7 @@ type Authority struct {
 	used           *ownUsage
 	damage         atomic.Pointer[string] // what CheckLedger found
 
-	changedMu sync.Mutex
-	changed   chan struct{} // closed and replaced at each commit
+	changed news.Bell // rings at each commit
 }
 
 // Open returns an authority over a store, which may be empty. It returns an error where the ledger in the store was not
@@ -70,7 +70,7 @@ func Open(ctx context.Context, store Store, custody Custody, o Options) (*Author
 		o.TokenAlg = "ES256"
 	}
 	a := &Authority{
-		store: store, custody: custody, o: o, changed: make(chan struct{}),
+		store: store, custody: custody, o: o,
 		verifier: ledger.NewVerifier(), used: newOwnUsage(),
 	}
 	a.reader = NewReader(store, a.verifier.Open, o.SoleWriter)
@@ -186,18 +186,7 @@ func (a *Authority) Self() id.ID {
 func (a *Authority) Region() string { return a.o.Region }
 
 // Changed returns a channel that is closed at the next commit.
-func (a *Authority) Changed() <-chan struct{} {
-	a.changedMu.Lock()
-	defer a.changedMu.Unlock()
-	return a.changed
-}
-
-func (a *Authority) announce() {
-	a.changedMu.Lock()
-	defer a.changedMu.Unlock()
-	close(a.changed)
-	a.changed = make(chan struct{})
-}
+func (a *Authority) Changed() <-chan struct{} { return a.changed.Wait() }
 
 // ClockBehind reports whether instant at is more than the leeway before the newest record: then nothing is written and no
 // deadline is judged, until the clock is right or an operator accepts it.

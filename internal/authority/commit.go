@@ -404,7 +404,7 @@ func (a *Authority) settle(batch []*pending) {
 	for _, p := range batch {
 		a.newest.Store(max(a.newest.Load(), p.draft.At.Unix())) // only the leader writes it
 	}
-	a.announce()
+	a.changed.Ring()
 	finish(batch, nil)
 }
 

@@ -43,7 +43,7 @@ func (r *Replica) apply(ctx context.Context, at time.Time, b *book, page authori
 	}
 	r.tell(page.Heads)
 	if done > 0 {
-		r.announce()
+		r.applied.Ring()
 	}
 	return done, err
 }

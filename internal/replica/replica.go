@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/news"
 	"github.com/keyturn/keyturn/internal/peer"
 )
 
@@ -49,8 +50,9 @@ type Replica struct {
 	pulls    pulls
 	resync   resync
 
-	newsMu sync.Mutex
-	news   chan struct{}     // closed and replaced when something was applied
+	applied news.Bell // rings when something was applied
+
+	toldMu sync.Mutex
 	told   map[string]uint64 // the heads, as told last
 }
 
@@ -70,7 +72,7 @@ func Open(ctx context.Context, store authority.Store, anchor jwk.Key, o Options)
 	if err != nil {
 		return nil, err
 	}
-	r := &Replica{anchor: anchor, o: o, copy: b, news: make(chan struct{}), told: map[string]uint64{}}
+	r := &Replica{anchor: anchor, o: o, copy: b, told: map[string]uint64{}}
 	r.current.Store(b)
 	r.pulls.init()
 	return r, nil
@@ -175,8 +177,8 @@ func (r *Replica) Cursors() authority.Cursor {
 
 // Heads says how long each region's ledger is, as the sender of the last page told it.
 func (r *Replica) Heads() map[string]uint64 {
-	r.newsMu.Lock()
-	defer r.newsMu.Unlock()
+	r.toldMu.Lock()
+	defer r.toldMu.Unlock()
 	return maps.Clone(r.told)
 }
 
@@ -192,11 +194,7 @@ func (r *Replica) Broken() error {
 }
 
 // Changed returns a channel that is closed when something is applied.
-func (r *Replica) Changed() <-chan struct{} {
-	r.newsMu.Lock()
-	defer r.newsMu.Unlock()
-	return r.news
-}
+func (r *Replica) Changed() <-chan struct{} { return r.applied.Wait() }
 
 // Page returns what comes after a cursor, as authority.LedgerAfter does, from the copy and with its newest proof of freshness.
 // Who may ask is for the caller to know.
@@ -215,17 +213,9 @@ func (r *Replica) report(e Event) {
 	}
 }
 
-// announce wakes who waits for news.
-func (r *Replica) announce() {
-	r.newsMu.Lock()
-	defer r.newsMu.Unlock()
-	close(r.news)
-	r.news = make(chan struct{})
-}
-
 func (r *Replica) tell(heads map[string]uint64) {
-	r.newsMu.Lock()
-	defer r.newsMu.Unlock()
+	r.toldMu.Lock()
+	defer r.toldMu.Unlock()
 	r.told = maps.Clone(heads)
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/news"
 )
 
 // Spare is an empty store beside the one in use.
@@ -25,9 +26,10 @@ type Spare interface {
 type resync struct {
 	running sync.Mutex // held by the one that resyncs
 
-	mu       sync.Mutex
-	src      Source // nil: Run is not running
-	replaced chan struct{}
+	replaced news.Bell // rings when the copy has been replaced
+
+	mu  sync.Mutex
+	src Source // nil: Run is not running
 }
 
 func (s *resync) start(src Source) {
@@ -42,25 +44,6 @@ func (s *resync) source() Source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.src
-}
-
-// done is closed when the copy has been replaced.
-func (s *resync) done() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.replaced == nil {
-		s.replaced = make(chan struct{})
-	}
-	return s.replaced
-}
-
-func (s *resync) finish() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.replaced != nil {
-		close(s.replaced)
-	}
-	s.replaced = nil
 }
 
 // Resync pulls a new copy from the beginning and puts it in the place of the old one: so a restored authority's ledger is
@@ -127,9 +110,9 @@ func (r *Replica) replace(ctx context.Context, spare Spare) error {
 	if r.o.Changed != nil {
 		r.o.Changed(nil, true) // after the swap: whoever reads from now on reads the new copy
 	}
-	r.announce()
+	r.applied.Ring()
 	r.report(Event{What: Resynced})
-	r.resync.finish()
+	r.resync.replaced.Ring()
 	return nil
 }
 

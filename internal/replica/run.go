@@ -69,7 +69,7 @@ func (r *Replica) rest(ctx context.Context, d time.Duration) {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-r.resync.done():
+	case <-r.resync.replaced.Wait():
 	case <-ctx.Done():
 	}
 }
