@@ -19,6 +19,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/bolt"
+	"github.com/keyturn/keyturn/internal/disk"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/listen"
@@ -84,7 +85,7 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 	if err := a.http.Prepare(); err != nil {
 		return nil, err
 	}
-	if err := openDir(c.DataDir); err != nil {
+	if err := disk.Dir(c.DataDir, true); err != nil {
 		return nil, err
 	}
 	if err := a.openStore(); err != nil {

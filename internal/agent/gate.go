@@ -203,7 +203,7 @@ func (a *Agent) Authorize(ctx context.Context, at time.Time, r httpapi.Attempt) 
 		return httpapi.Allowed{}, err
 	}
 	return httpapi.Allowed{
-		ClientID: c.Claims.ClientID, Credential: c.Claims.Subject, Scope: c.Claims.Scope, Version: c.Claims.Version, Age: a.age(at),
+		ClientID: c.Claims.ClientID, Credential: c.Claims.Subject, Scope: c.Claims.Scope, Version: c.Claims.Version, Age: a.replica.Age(at),
 	}, nil
 }
 
@@ -220,7 +220,7 @@ func (a *Agent) authorizeClient(ctx context.Context, at time.Time, r httpapi.Att
 		return httpapi.Allowed{}, err
 	}
 	return httpapi.Allowed{
-		ClientID: c.ClientID(), Credential: c.ID().String(), Scope: c.Scopes().String(), Version: c.Number(), Age: a.age(at),
+		ClientID: c.ClientID(), Credential: c.ID().String(), Scope: c.Scopes().String(), Version: c.Number(), Age: a.replica.Age(at),
 	}, nil
 }
 
@@ -235,5 +235,3 @@ func (a *Agent) suffices(at time.Time, has, wanted credential.Scopes) error {
 	}
 	return a.fresh(at, wanted)
 }
-
-func (a *Agent) age(at time.Time) time.Duration { return max(at.Sub(a.replica.Fresh()), 0) }

@@ -101,7 +101,7 @@ func (a *Agent) gauges() []metrics.Sample {
 		{Name: "keyturn_denied", Value: float64(len(a.denied.list()))},
 	}
 	if !a.replica.Fresh().IsZero() {
-		list = append(list, metrics.Sample{Name: "keyturn_replica_age_seconds", Value: a.age(at).Seconds()})
+		list = append(list, metrics.Sample{Name: "keyturn_replica_age_seconds", Value: a.replica.Age(at).Seconds()})
 	}
 	for region, seq := range a.replica.Cursors() {
 		list = append(list, metrics.Sample{Name: "keyturn_replica_cursor", Labels: [][2]string{{"region", region}}, Value: float64(seq)})

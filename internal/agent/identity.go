@@ -47,21 +47,6 @@ type joined struct {
 	Anchor    jwk.Key `json:"anchor"` // the ledger key that founded the cluster
 }
 
-// openDir makes the data directory where it is missing, and refuses one that others can look into.
-func openDir(path string) error {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return os.MkdirAll(path, 0o700)
-	}
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory", path)
-	}
-	return disk.Check(path, info)
-}
-
 // openIdentity reads the keys, and makes those that are missing before the sidecar has joined. A sidecar that has joined and
 // lost a key cannot be that peer any more.
 func openIdentity(dir string) (*identity, error) {

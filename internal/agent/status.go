@@ -133,7 +133,7 @@ func (a *Agent) ageSeconds(at time.Time) *int {
 	if a.replica.Fresh().IsZero() {
 		return nil
 	}
-	seconds := int(a.age(at) / time.Second)
+	seconds := int(a.replica.Age(at) / time.Second)
 	return &seconds
 }
 

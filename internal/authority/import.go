@@ -248,26 +248,17 @@ func fits(r *ledger.Record, hash []byte) bool {
 
 // date gives hashes and copies the ends that they had: from the join, which knows every deadline.
 func (im *importer) date() {
-	dates := map[place]Entry{}
+	dates := map[place]Expiry{}
 	for _, c := range ledger.Join(im.records).Credentials {
-		latest := time.Time{}
-		for i := range c.Versions {
-			v := &c.Versions[i]
-			if v.NotAfter.After(latest) {
-				latest = v.NotAfter
-			}
-			e := Entry{SecretExpires: ended(c, v)}
-			if !v.NotAfter.IsZero() {
-				e.CopyExpires = latest.Add(copiesKept)
-			}
-			dates[place{v.Region, v.Seq}] = e
+		for _, x := range Ends(c) {
+			dates[place{x.Region, x.Seq}] = x
 		}
 	}
 	for _, entries := range im.ledgers {
 		for i := range entries {
 			e := &entries[i]
 			d := dates[place{e.Region, e.Seq}]
-			e.SecretExpires, e.CopyExpires = d.SecretExpires, d.CopyExpires
+			e.SecretExpires, e.CopyExpires = d.Secret, d.Copy
 		}
 	}
 }

@@ -80,6 +80,20 @@ func (a *Authority) names(ctx context.Context, list string, after id.ID) ([]id.I
 // readers is how many subjects are read at once.
 const readers = 16
 
+// atOnce calls do with the numbers below n, for so many of them at the same time, and returns when all are done.
+func atOnce(n int, do func(i int)) {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, readers)
+	for i := range n {
+		slots <- struct{}{}
+		all.Go(func() {
+			do(i)
+			<-slots
+		})
+	}
+	all.Wait()
+}
+
 // gather reads the subjects of a list whose names are greater than after, in that order. What is access.ErrUnknown is left
 // out: its directory item arrived before its records.
 func gather[T any](ctx context.Context, a *Authority, list string, after id.ID, read func(context.Context, id.ID) (T, error)) ([]T, error) {
@@ -88,16 +102,7 @@ func gather[T any](ctx context.Context, a *Authority, list string, after id.ID, 
 		return nil, err
 	}
 	values, errs := make([]T, len(names)), make([]error, len(names))
-	var all sync.WaitGroup
-	slots := make(chan struct{}, readers)
-	for i, name := range names {
-		slots <- struct{}{}
-		all.Go(func() {
-			values[i], errs[i] = read(ctx, name)
-			<-slots
-		})
-	}
-	all.Wait()
+	atOnce(len(names), func(i int) { values[i], errs[i] = read(ctx, names[i]) })
 	known := make([]T, 0, len(names))
 	for i, err := range errs {
 		switch {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
@@ -168,16 +167,7 @@ func (a *Authority) Usage(ctx context.Context, caller access.Caller, at time.Tim
 // readNotes fills in what the reporters have told.
 func (a *Authority) readNotes(ctx context.Context, at time.Time, c *credential.Credential, reporters []usage.Reporter) error {
 	errs := make([]error, len(reporters))
-	var all sync.WaitGroup
-	slots := make(chan struct{}, readers)
-	for i := range reporters {
-		slots <- struct{}{}
-		all.Go(func() {
-			errs[i] = a.readReporter(ctx, at, c, &reporters[i])
-			<-slots
-		})
-	}
-	all.Wait()
+	atOnce(len(reporters), func(i int) { errs[i] = a.readReporter(ctx, at, c, &reporters[i]) })
 	return errors.Join(errs...)
 }
 

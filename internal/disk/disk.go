@@ -99,6 +99,22 @@ func ReadPrivate(path string) ([]byte, error) {
 	return content, nil
 }
 
+// Dir refuses a data directory that is none, or that others can look into (ErrOpen). One that is missing it makes, with mode
+// 0700, where it may; else the error is fs.ErrNotExist.
+func Dir(path string, create bool) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		return os.MkdirAll(path, 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a directory", path)
+	}
+	return Check(path, info)
+}
+
 // Check returns ErrOpen, with the command that mends it, where the file or directory behind info is open to others or
 // belongs to somebody else.
 func Check(path string, info fs.FileInfo) error {

@@ -316,3 +316,33 @@ func TestTidy_RemovesWhatACrashLeft(t *testing.T) {
 		t.Errorf("left: %s", got)
 	}
 }
+
+func TestDir_MakesWhatMayBeMadeAndRefusesWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	missing := filepath.Join(base, "a", "b")
+	if err := disk.Dir(missing, false); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing, and not to be made: %v", err)
+	}
+	for range 2 {
+		if err := disk.Dir(missing, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(missing); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := os.Chmod(missing, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Dir(missing, true); !errors.Is(err, disk.ErrOpen) {
+		t.Errorf("open to others: %v", err)
+	}
+	file := filepath.Join(base, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Dir(file, true); err == nil {
+		t.Error("a file is taken for a directory")
+	}
+}

@@ -37,7 +37,7 @@ type dir struct {
 // openDir opens a data directory. The ledger key comes before the store, so that a crash in between leaves a directory
 // that is still new; and the keys are read once the store is locked, so that nobody else writes to them any more.
 func openDir(path string, why purpose) (*dir, error) {
-	if err := checkDir(path, why); err != nil {
+	if err := disk.Dir(path, why != toRecover); err != nil {
 		return nil, err
 	}
 	if err := ensureLedgerKey(path, why); err != nil {
@@ -57,21 +57,6 @@ func openDir(path string, why purpose) (*dir, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	return &dir{path, store, custody}, nil
-}
-
-// checkDir makes the directory where it is missing and may be made, and refuses one that others can look into.
-func checkDir(path string, why purpose) error {
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) && why != toRecover {
-		return os.MkdirAll(path, 0o700)
-	}
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory", path)
-	}
-	return disk.Check(path, info)
 }
 
 // ensureLedgerKey makes a ledger key in a new directory, and never in one that had a cluster: it would be a new one.
