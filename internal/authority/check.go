@@ -35,17 +35,31 @@ func (a *Authority) checkRegion(ctx context.Context, region string) error {
 		if err != nil {
 			return unavailable("read the ledger of "+region, err)
 		}
-		for _, e := range entries {
-			r, err := a.verifier.Examine(e.Data)
-			if err == nil {
-				err = chain.Next(r, e.Data)
-			}
-			if err != nil {
-				return fmt.Errorf("record %s:%d: %w", region, e.Seq, err)
+		links, err := linksOf(entries)
+		if err == nil {
+			err = a.verifier.ExamineChain(links)
+		}
+		if err != nil {
+			return err
+		}
+		for _, l := range links {
+			if err := chain.Next(l.Record, l.Sum); err != nil {
+				return fmt.Errorf("record %s:%d: %w", region, l.Record.Seq, err)
 			}
 		}
 		if len(entries) < pageSize {
 			return nil
 		}
 	}
+}
+
+func linksOf(entries []Entry) ([]ledger.Link, error) {
+	links := make([]ledger.Link, len(entries))
+	for i, e := range entries {
+		var err error
+		if links[i], err = ledger.NewLink(e.Data); err != nil {
+			return nil, fmt.Errorf("record %s:%d: %w", e.Region, e.Seq, err)
+		}
+	}
+	return links, nil
 }

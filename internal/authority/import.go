@@ -225,7 +225,7 @@ func (im *importer) check(key jwk.Key) error {
 		slices.SortFunc(entries, func(a, b Entry) int { return int(a.Seq) - int(b.Seq) })
 		chain := ledger.Chain{Region: region}
 		for _, e := range entries {
-			if err := chain.Next(byPlace[place{region, e.Seq}], e.Data); err != nil {
+			if err := chain.Next(byPlace[place{region, e.Seq}], e.Sum); err != nil {
 				return err
 			}
 		}

@@ -33,6 +33,11 @@ func (v *Verifier) Check(s Signed, r *Record) error {
 	if !v.signedByTrusted(s) {
 		return fmt.Errorf("%w: key %.43s", ErrSignature, s.KeyID)
 	}
+	return v.belongs(r)
+}
+
+// belongs is what Check checks beside the signature.
+func (v *Verifier) belongs(r *Record) error {
 	cluster := v.Cluster()
 	if _, founds := r.body.(*ClusterBody); cluster == "" && !founds {
 		return fmt.Errorf("%w: it comes before the record that founds the cluster", ErrRecord)

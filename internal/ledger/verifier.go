@@ -95,13 +95,7 @@ func (v *Verifier) learn(r *Record) {
 
 // Open checks and decodes one signed record. It returns ErrRecord or ErrSignature. The record is shared: do not change
 // it.
-func (v *Verifier) Open(data []byte) (*Record, error) { return v.open(data, true) }
-
-// Examine is Open for a walk over a whole ledger: it remembers that the signature is good, but not the record, so that the
-// records in use stay remembered.
-func (v *Verifier) Examine(data []byte) (*Record, error) { return v.open(data, false) }
-
-func (v *Verifier) open(data []byte, keep bool) (*Record, error) {
+func (v *Verifier) Open(data []byte) (*Record, error) {
 	sum := [32]byte(Sum(data))
 	v.mu.Lock()
 	known, ok := v.opened.get(sum)
@@ -125,9 +119,7 @@ func (v *Verifier) open(data []byte, keep bool) (*Record, error) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if keep {
-		v.opened.put(sum, r)
-	}
+	v.opened.put(sum, r)
 	v.checked.put(sum, struct{}{})
 	return r.in(cluster)
 }

@@ -196,54 +196,23 @@ func TestChain_FollowsOneRegion(t *testing.T) {
 	strange["RegionAlone"], strange["HoleAlone"] = elsewhere.vouch(t, "b"), ahead.vouch(t, "b")
 	chain := ledger.Chain{Region: "a"}
 	records := openAll(t, data, "a")
-	if err := chain.Next(records[1], data[1]); !errors.Is(err, ledger.ErrFork) || chain.Seq != 0 {
+	if err := chain.Next(records[1], ledger.Sum(data[1])); !errors.Is(err, ledger.ErrFork) || chain.Seq != 0 {
 		t.Fatalf("begins at 2: %v", err)
 	}
-	if err := chain.Next(records[0], data[0]); err != nil || !chain.At(1, ledger.Sum(data[0])) {
+	if err := chain.Next(records[0], ledger.Sum(data[0])); err != nil || !chain.At(1, ledger.Sum(data[0])) {
 		t.Fatal(err)
 	}
 	for name, d := range strange {
-		if err := chain.Next(openAll(t, [][]byte{d}, "a")[0], d); !errors.Is(err, ledger.ErrFork) || !chain.At(1, ledger.Sum(data[0])) {
+		if err := chain.Next(openAll(t, [][]byte{d}, "a")[0], ledger.Sum(d)); !errors.Is(err, ledger.ErrFork) || !chain.At(1, ledger.Sum(data[0])) {
 			t.Errorf("%s: %v, now at %d", name, err, chain.Seq)
 		}
 	}
 	for i := 1; i < 3; i++ {
-		if err := chain.Next(records[i], data[i]); err != nil {
+		if err := chain.Next(records[i], ledger.Sum(data[i])); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if !chain.At(3, ledger.Sum(data[2])) || chain.At(3, ledger.Sum(data[1])) || chain.At(2, ledger.Sum(data[2])) {
 		t.Errorf("at %d", chain.Seq)
-	}
-}
-
-func TestExamine_ChecksAndForgetsTheRecord(t *testing.T) {
-	t.Parallel()
-	b := newBook(t, "a", "a")
-	data := b.founding(t)
-	v := ledger.NewVerifier(public(t, "a"))
-	first, err := v.Examine(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := v.Examine(data)
-	if err != nil || again == first || again.Seq != first.Seq {
-		t.Errorf("examined again: %v", err)
-	}
-	opened, err := v.Open(data)
-	if err != nil || opened == first {
-		t.Errorf("opened: %v", err)
-	}
-	if known, err := v.Examine(data); err != nil || known != opened {
-		t.Errorf("what is open is not used: %v", err)
-	}
-	v.Trust([][]byte{data})
-	b.cluster = another
-	if _, err := v.Examine(b.founding(t)); !errors.Is(err, ledger.ErrRecord) {
-		t.Errorf("of another cluster: %v", err)
-	}
-	data[len(data)-1] ^= 1
-	if _, err := v.Examine(data); !errors.Is(err, ledger.ErrSignature) {
-		t.Errorf("a changed record: %v", err)
 	}
 }

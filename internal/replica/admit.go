@@ -18,11 +18,10 @@ import (
 
 // item is one record of a page.
 type item struct {
-	signed ledger.Signed
-	data   []byte
-	record *ledger.Record
-	hash   []byte // where it fits the record
-	err    error  // of the check of its signature
+	ledger.Link
+	data []byte
+	hash []byte // where it fits the record
+	err  error  // of the check of its signature
 }
 
 // place is where a record stands.
@@ -67,7 +66,7 @@ func (a *admission) admit(ctx context.Context) error {
 	}
 	for _, region := range slices.Sorted(maps.Keys(a.waiting)) {
 		if first := a.waiting[region][0]; first.err != nil {
-			misfit = errors.Join(misfit, a.refuse(region, first.record.Seq, first.err))
+			misfit = errors.Join(misfit, a.refuse(region, first.Record.Seq, first.err))
 		}
 	}
 	return misfit
@@ -77,11 +76,10 @@ func (a *admission) admit(ctx context.Context) error {
 func (a *admission) sort() (misfit error) {
 	decoded := make([]item, len(a.page.Records))
 	everywhere(len(decoded), func(i int) {
-		it := item{signed: a.page.Records[i]}
-		if it.data, it.err = it.signed.Encode(); it.err == nil {
-			it.record, it.err = it.signed.Record()
+		it := &decoded[i]
+		if it.data, it.err = a.page.Records[i].Encode(); it.err == nil {
+			it.Link, it.err = ledger.NewLink(it.data)
 		}
-		decoded[i] = it
 	})
 	for _, it := range decoded {
 		if it.err != nil {
@@ -90,24 +88,29 @@ func (a *admission) sort() (misfit error) {
 			}
 			continue
 		}
-		a.waiting[it.record.Region] = append(a.waiting[it.record.Region], it)
+		a.waiting[it.Record.Region] = append(a.waiting[it.Record.Region], it)
 	}
 	for _, items := range a.waiting {
-		slices.SortStableFunc(items, func(x, y item) int { return cmp.Compare(x.record.Seq, y.record.Seq) })
+		slices.SortStableFunc(items, func(x, y item) int { return cmp.Compare(x.Record.Seq, y.Record.Seq) })
 	}
 	return misfit
 }
 
 // everywhere calls do with the numbers below n, on all processors.
 func everywhere(n int, do func(i int)) {
+	stretches(n, func(from, to int) {
+		for i := from; i < to; i++ {
+			do(i)
+		}
+	})
+}
+
+// stretches calls do for stretches of the numbers below n, one for each processor.
+func stretches(n int, do func(from, to int)) {
 	var workers sync.WaitGroup
 	each := n/runtime.GOMAXPROCS(0) + 1
 	for from := 0; from < n; from += each {
-		workers.Go(func() {
-			for i := from; i < min(from+each, n); i++ {
-				do(i)
-			}
-		})
+		workers.Go(func() { do(from, min(from+each, n)) })
 	}
 	workers.Wait()
 }
@@ -119,7 +122,7 @@ func (a *admission) attachHashes() {
 	}
 	for region, items := range a.waiting {
 		for i := range items {
-			if h := hashes[place{region, items[i].record.Seq}]; items[i].record.Fits(h) {
+			if h := hashes[place{region, items[i].Record.Seq}]; items[i].Record.Fits(h) {
 				items[i].hash = h
 			}
 		}
@@ -135,13 +138,13 @@ func (a *admission) found() (known bool, misfit error) {
 	var oldest *ledger.Record
 	for _, items := range a.waiting {
 		for _, it := range items {
-			if _, founds := it.record.Decoded().(*ledger.ClusterBody); !founds {
+			if _, founds := it.Record.Decoded().(*ledger.ClusterBody); !founds {
 				continue
 			}
-			if err := a.book.verifier.Check(it.signed, it.record); err != nil {
-				misfit = errors.Join(misfit, a.refuse(it.record.Region, it.record.Seq, err))
-			} else if oldest == nil || it.record.Cluster < oldest.Cluster {
-				oldest = it.record
+			if err := a.book.verifier.Check(it.Signed, it.Record); err != nil {
+				misfit = errors.Join(misfit, a.refuse(it.Record.Region, it.Record.Seq, err))
+			} else if oldest == nil || it.Record.Cluster < oldest.Cluster {
+				oldest = it.Record
 			}
 		}
 	}
@@ -152,18 +155,22 @@ func (a *admission) found() (known bool, misfit error) {
 	return true, nil
 }
 
-// check checks signatures: it is most of the work. What the copy has already is left out.
+// check checks signatures. What the copy has already is left out.
 func (a *admission) check() {
 	cursors := a.book.cursors()
-	var work []*item
 	for region, items := range a.waiting {
-		for i := range items {
-			if items[i].record.Seq > cursors[region] {
-				work = append(work, &items[i])
+		known, _ := slices.BinarySearchFunc(items, cursors[region]+1, func(it item, seq uint64) int { return cmp.Compare(it.Record.Seq, seq) })
+		items = items[known:]
+		stretches(len(items), func(from, to int) {
+			links := make([]ledger.Link, 0, to-from)
+			for _, it := range items[from:to] {
+				links = append(links, it.Link)
 			}
-		}
+			for i, err := range a.book.verifier.CheckChain(links) {
+				items[from+i].err = err
+			}
+		})
 	}
-	everywhere(len(work), func(i int) { work[i].err = a.book.verifier.Check(work[i].signed, work[i].record) })
 }
 
 // checkAgain gives what was refused another chance: more keys may be trusted now.
@@ -173,7 +180,7 @@ func (a *admission) checkAgain() {
 			if items[i].err == nil {
 				continue
 			}
-			if items[i].err = a.book.verifier.Check(items[i].signed, items[i].record); items[i].err != nil {
+			if items[i].err = a.book.verifier.Check(items[i].Signed, items[i].Record); items[i].err != nil {
 				break
 			}
 		}
@@ -187,21 +194,21 @@ func (a *admission) follow(ctx context.Context, region string) (n int, err error
 	for len(items) > 0 {
 		it := items[0]
 		switch {
-		case it.record.Seq <= t.end.Seq:
+		case it.Record.Seq <= t.end.Seq:
 			if err := a.again(ctx, t, it); err != nil {
 				return n, err
 			}
-		case it.record.Seq > t.end.Seq+1: // a hole: what belongs there is still to come
+		case it.Record.Seq > t.end.Seq+1: // a hole: what belongs there is still to come
 			delete(a.waiting, region)
 			return n, nil
 		case it.err != nil:
 			a.waiting[region] = items
 			return n, nil
 		default:
-			if err := t.end.Next(it.record, it.data); err != nil {
+			if err := t.end.Next(it.Record, it.Sum); err != nil {
 				return n, fmt.Errorf("%w: %w", ErrBroken, err)
 			}
-			a.book.verifier.Learn(it.record)
+			a.book.verifier.Learn(it.Record)
 			t.items = append(t.items, it)
 			n++
 		}
@@ -230,10 +237,10 @@ func (a *admission) batch(region string) *batch {
 // again compares a record with the one that has its place already: another one is a fork, if a trusted key has signed it.
 func (a *admission) again(ctx context.Context, t *batch, it item) error {
 	var known []byte
-	if seq := it.record.Seq; seq > t.after.Seq {
+	if seq := it.Record.Seq; seq > t.after.Seq {
 		known = t.items[seq-t.after.Seq-1].data
 	} else {
-		entries, err := a.book.store.Ledger(ctx, it.record.Region, seq-1, 1)
+		entries, err := a.book.store.Ledger(ctx, it.Record.Region, seq-1, 1)
 		if err != nil {
 			return err
 		}
@@ -244,11 +251,11 @@ func (a *admission) again(ctx context.Context, t *batch, it item) error {
 	if bytes.Equal(known, it.data) {
 		return nil
 	}
-	if err := a.book.verifier.Check(it.signed, it.record); err != nil {
-		_ = a.refuse(it.record.Region, it.record.Seq, err)
+	if err := a.book.verifier.Check(it.Signed, it.Record); err != nil {
+		_ = a.refuse(it.Record.Region, it.Record.Seq, err)
 		return nil
 	}
-	return fmt.Errorf("%w: there is another record at %s:%d", ErrBroken, it.record.Region, it.record.Seq)
+	return fmt.Errorf("%w: there is another record at %s:%d", ErrBroken, it.Record.Region, it.Record.Seq)
 }
 
 // batches are what has been taken, in an order of their own.

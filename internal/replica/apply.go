@@ -107,8 +107,8 @@ func (b *book) write(ctx context.Context, at time.Time, batch batch, proof prove
 	subjects := map[string]bool{}
 	var cluster, peers bool
 	for _, it := range batch.items {
-		subjects[it.record.Subject.String()] = true
-		switch it.record.Subject.Kind() {
+		subjects[it.Record.Subject.String()] = true
+		switch it.Record.Subject.Kind() {
 		case id.Cluster:
 			cluster = true
 		case id.Peer:

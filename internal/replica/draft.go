@@ -15,12 +15,12 @@ func (b *book) draft(ctx context.Context, batch batch) ([]authority.Entry, []aut
 	entries := make([]authority.Entry, len(batch.items))
 	bySubject := map[string][]int{}
 	for i, it := range batch.items {
-		subject := it.record.Subject.String()
+		subject := it.Record.Subject.String()
 		entries[i] = authority.Entry{
-			Region: batch.after.Region, Seq: it.record.Seq, Subject: subject, Data: it.data, Sum: ledger.Sum(it.data),
-			Lists: listsOf(it.record), Secret: it.hash,
+			Region: batch.after.Region, Seq: it.Record.Seq, Subject: subject, Data: it.data, Sum: it.Sum,
+			Lists: listsOf(it.Record), Secret: it.hash,
 		}
-		if it.record.Subject.Kind() == id.Client {
+		if it.Record.Subject.Kind() == id.Client {
 			bySubject[subject] = append(bySubject[subject], i)
 		}
 	}
@@ -78,7 +78,7 @@ func (b *book) date(ctx context.Context, subject string, entries []authority.Ent
 	}
 	here := map[place]*authority.Entry{}
 	for _, i := range own {
-		records, here[place{entries[i].Region, entries[i].Seq}] = append(records, items[i].record), &entries[i]
+		records, here[place{entries[i].Region, entries[i].Seq}] = append(records, items[i].Record), &entries[i]
 	}
 	c := ledger.JoinCredential(records)
 	if c == nil {
@@ -112,7 +112,7 @@ func (b *book) date(ctx context.Context, subject string, entries []authority.Ent
 func endless(items []item, own []int) bool {
 	versions := 0
 	for _, i := range own {
-		switch body := items[i].record.Decoded().(type) {
+		switch body := items[i].Record.Decoded().(type) {
 		case *ledger.CredentialBody:
 			if body.ExpiresAt != nil {
 				return false

@@ -47,10 +47,10 @@ func newPacked(store authority.Store) *packed {
 // Append implements authority.Store.
 func (p *packed) Append(ctx context.Context, b authority.Batch) error {
 	entries := make([]authority.Entry, len(b.Entries))
-	for i, e := range b.Entries {
-		e.Data = p.shrink(e.Data)
-		entries[i] = e
-	}
+	everywhere(len(entries), func(i int) {
+		entries[i] = b.Entries[i]
+		entries[i].Data = p.shrink(entries[i].Data)
+	})
 	b.Entries = entries
 	return p.Store.Append(ctx, b)
 }
