@@ -85,11 +85,12 @@ type lane struct {
 	_      [128 - 48]byte
 }
 
-// cache is ristretto with whole keys, lives that follow the caller's clock, and a safe Close.
+// cache is ristretto with whole keys, lives that follow the caller's clock, a table in front and a safe Close.
 type cache[K, V any] struct {
 	generations *Generations
 	hash        func(K) uint64
 	equal       func(a, b K) bool
+	front       front[K, V]
 	entries     *ristretto.Cache[uint64, *entry[K, V]]
 	least       int64 // the cost of an entry at least: so the limit of bytes limits the number too
 	own         int64 // the size of an entry without what it points to
@@ -105,54 +106,83 @@ func newCache[K, V any](g *Generations, l Limits, hash func(K) uint64, equal fun
 	if l.Entries < 0 || l.Bytes < 0 {
 		return nil, fmt.Errorf("a cache of %d entries and %d bytes", l.Entries, l.Bytes)
 	}
-	entries, err := ristretto.NewCache(&ristretto.Config[uint64, *entry[K, V]]{
+	c := &cache[K, V]{
+		generations: g, hash: hash, equal: equal,
+		least: max(l.Bytes/int64(l.Entries), 1), own: int64(reflect.TypeFor[entry[K, V]]().Size()),
+	}
+	c.near.New = func() any { return &c.lanes[c.next.Add(1)%lanes] }
+	var err error
+	c.entries, err = ristretto.NewCache(&ristretto.Config[uint64, *entry[K, V]]{
 		NumCounters:        int64(max(10*l.Entries, 1000)),
 		MaxCost:            l.Bytes,
 		BufferItems:        64,
 		IgnoreInternalCost: true, // it is in around
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
+		OnExit: func(e *entry[K, V]) {
+			if e != nil { // what was to be deleted, and was not there
+				c.front.drop(c.hash(e.key), e)
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	c := &cache[K, V]{
-		generations: g, hash: hash, equal: equal, entries: entries,
-		least: max(l.Bytes/int64(l.Entries), 1), own: int64(reflect.TypeFor[entry[K, V]]().Size()),
-	}
-	c.near.New = func() any { return &c.lanes[c.next.Add(1)%lanes] }
 	return c, nil
 }
 
-// enter returns a lane; leave has to follow.
-func (c *cache[K, V]) enter() *lane {
-	l := c.near.Get().(*lane)
-	l.open.RLock()
-	return l
+// good says whether e, if there is any, answers for key at an instant.
+func (c *cache[K, V]) good(e *entry[K, V], at time.Time, key K) bool {
+	return e != nil && c.stands(e, at) && c.equal(e.key, key)
 }
 
-func (c *cache[K, V]) leave(l *lane) {
-	l.open.RUnlock()
-	c.near.Put(l)
+// stands says whether e is neither over nor dead.
+func (c *cache[K, V]) stands(e *entry[K, V], at time.Time) bool {
+	return e.covers(at) && c.generations.stands(e.stamp)
 }
 
 func (c *cache[K, V]) get(at time.Time, key K) (value V, ok bool) {
 	hash := c.hash(key)
-	l := c.enter()
-	if !l.closed {
-		var e *entry[K, V]
-		if e, ok = c.entries.Get(hash); ok {
-			if ok = c.equal(e.key, key) && e.covers(at) && c.generations.stands(e.stamp); ok {
-				value = e.value
-			}
+	l := c.near.Get().(*lane)
+	e := c.front.of(hash).Load()
+	if c.good(e, at, key) {
+		if l.hits.Add(1)%learning == 0 {
+			c.learn(l, hash, e)
 		}
-	}
-	if ok {
+		value, ok = e.value, true
+	} else if e = c.find(l, hash, at, key); e != nil {
 		l.hits.Add(1)
+		value, ok = e.value, true
 	} else {
 		l.misses.Add(1)
 	}
-	c.leave(l)
+	c.near.Put(l)
 	return value, ok
+}
+
+// find returns a good entry that ristretto has, or nil. The next time it is found in front.
+func (c *cache[K, V]) find(l *lane, hash uint64, at time.Time, key K) *entry[K, V] {
+	l.open.RLock()
+	defer l.open.RUnlock()
+	if l.closed {
+		return nil
+	}
+	if e, ok := c.entries.Get(hash); ok && c.good(e, at, key) {
+		c.front.of(hash).Store(e) // close waits for the lane before it empties the table
+		return e
+	}
+	return nil
+}
+
+// learn tells ristretto of a hit. If it has let go of e, so does the table.
+func (c *cache[K, V]) learn(l *lane, hash uint64, e *entry[K, V]) {
+	l.open.RLock()
+	defer l.open.RUnlock()
+	if l.closed {
+		return
+	}
+	if now, _ := c.entries.Get(hash); now != e {
+		c.front.drop(hash, e)
+	}
 }
 
 // set keeps e from at on, unless anything has moved since m. extra is what key and value point to, in bytes.
@@ -162,14 +192,16 @@ func (c *cache[K, V]) set(m Mark, at time.Time, key K, e Entry[V], extra int) {
 	if !ok || !kept.covers(at) {
 		return
 	}
-	l := c.enter()
+	l := c.near.Get().(*lane)
+	l.open.RLock()
 	if !l.closed {
 		c.entries.Set(c.hash(key), kept, max(c.own+around+int64(extra), c.least))
 		if t, last := at.Unix(), c.swept.Load(); (t >= last+between || t < last-between) && c.swept.CompareAndSwap(last, t) {
 			c.sweeps.Go(func() { c.sweep(at) })
 		}
 	}
-	c.leave(l)
+	l.open.RUnlock()
+	c.near.Put(l)
 }
 
 // sweep frees the memory of what is over or dead. Ristretto would do that for entries with a deadline of its own, and then
@@ -177,7 +209,7 @@ func (c *cache[K, V]) set(m Mark, at time.Time, key K, e Entry[V], extra int) {
 func (c *cache[K, V]) sweep(at time.Time) {
 	var over []uint64
 	c.entries.IterValues(func(e *entry[K, V]) bool {
-		if !e.covers(at) || !c.generations.stands(e.stamp) {
+		if !c.stands(e, at) {
 			over = append(over, c.hash(e.key))
 		}
 		return false
@@ -185,6 +217,7 @@ func (c *cache[K, V]) sweep(at time.Time) {
 	for _, hash := range over {
 		c.entries.Del(hash) // should there be a new entry by now, it costs a miss
 	}
+	c.front.sweep(func(e *entry[K, V]) bool { return c.stands(e, at) }) // what ristretto had let go of before
 }
 
 func (c *cache[K, V]) stats() Stats {
@@ -203,7 +236,8 @@ func (c *cache[K, V]) close() {
 			c.lanes[i].closed = true
 			c.lanes[i].open.Unlock()
 		}
-		c.sweeps.Wait() // nobody can start one any more
+		c.sweeps.Wait()                                         // nobody can start one any more
+		c.front.sweep(func(*entry[K, V]) bool { return false }) // nor find, and put in, what is not there any more
 		c.entries.Close()
 	})
 }

@@ -37,3 +37,37 @@ func (g *Generations) Rests(m Mark, subject, owner id.ID, between func()) (stand
 	s, ok := g.stampAround(m, subject, owner, between)
 	return func() bool { return g.stands(s) }, ok
 }
+
+// InFront says whether the table in front of ristretto has this token.
+func (t *Tokens[V]) InFront(text string) bool {
+	e := t.c.front.of(t.c.hash(text)).Load()
+	return e != nil && e.key == text
+}
+
+// Front is how many tokens the table in front has.
+func (t *Tokens[V]) Front() int {
+	n := 0
+	for i := range t.c.front {
+		if t.c.front[i].Load() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Kept says whether ristretto has this token.
+func (t *Tokens[V]) Kept(text string) bool {
+	e, ok := t.c.entries.Get(t.c.hash(text))
+	return ok && e.key == text
+}
+
+// Strand has ristretto let go of a token while a reader puts it into the table in front.
+func (t *Tokens[V]) Strand(text string) {
+	hash := t.c.hash(text)
+	e, _ := t.c.entries.Get(hash)
+	t.c.entries.Del(hash)
+	t.c.front.of(hash).Store(e)
+}
+
+// Learning is how many hits of a lane there are from one that ristretto is told of to the next.
+const Learning = learning
