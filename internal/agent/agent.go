@@ -26,6 +26,7 @@ import (
 	"github.com/keyturn/keyturn/internal/metrics"
 	"github.com/keyturn/keyturn/internal/news"
 	"github.com/keyturn/keyturn/internal/replica"
+	"github.com/keyturn/keyturn/internal/shortcut"
 	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/verdict"
 )
@@ -52,6 +53,7 @@ type Agent struct {
 	asking        atomic.Int64            // requests that wait for what is not known here
 	http          *listen.Server
 	handler       http.Handler
+	shortcut      shortcut.Route // beside handler
 	metrics       *metrics.Set
 	control       string // what proves that a caller can read the data directory
 	damaged       bool   // the replica was pulled anew, because its file was damaged
@@ -77,7 +79,7 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 	var err error
 	a.http, err = listen.New(ctx, listen.Config{
 		At: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey, InsecureHTTP: c.InsecureHTTP,
-		SocketMode: c.SocketMode, SocketGroup: c.SocketGroup, Log: a.log,
+		SocketMode: c.SocketMode, SocketGroup: c.SocketGroup, Shortcut: &a.shortcut, Log: a.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSettings, err)
@@ -166,7 +168,8 @@ func (a *Agent) moved(subjects []id.ID, cluster bool) {
 	a.used.moved(subjects)
 }
 
-// newHandler is the API with the metrics beside it.
+// newHandler is the API with the metrics beside it. What is put around the API here does not see what takes the shortcut, which
+// is all that /authz is asked: it has to leave that alone.
 func (a *Agent) newHandler() (http.Handler, error) {
 	forward, err := httpapi.NewForward(a.c.Authority, httpapi.ForwardOptions{Transport: a.c.Transport})
 	if err != nil {
@@ -178,6 +181,7 @@ func (a *Agent) newHandler() (http.Handler, error) {
 		},
 		Upstream: forward, Hosts: a.hosts(), Control: a.control, Passed: a.replica.Nudge,
 	})
+	a.shortcut = api.Shortcut()
 	all, answered := httpapi.WithMetrics(markReading(api), a.metrics, a.c.MetricsOpen), a.hosts()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if answered != nil && !answered(r.Host) {

@@ -24,23 +24,40 @@ type authz struct {
 
 // ServeHTTP lets in, or refuses.
 func (z authz) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	now := z.server.o.Now()
-	at := now.UTC().Truncate(time.Second)
-	a, allowed, err := z.judge(r, at)
+	l, err := z.decide(r)
 	if err != nil {
-		z.refusal.any = func(*call) (answer, error) { return answer{}, err }
-		z.refusal.ServeHTTP(w, r)
+		z.refusing(err).ServeHTTP(w, r)
 		return
 	}
-	seen := Observation{
+	h, values := w.Header(), l.fields()
+	for i, name := range letFields() {
+		h[name] = values[i : i+1 : i+1] // one array for all
+	}
+	w.WriteHeader(http.StatusOK)
+	z.observe(&l)
+}
+
+// let is a request that is let in.
+type let struct {
+	Allowed
+	began time.Time
+	seen  Observation
+}
+
+// decide judges a request: the one place for every way on which it can come.
+func (z authz) decide(r *http.Request) (l let, err error) {
+	l.began = z.server.o.Now()
+	at := l.began.UTC().Truncate(time.Second)
+	a, allowed, err := z.judge(r, at)
+	if err != nil {
+		return l, err
+	}
+	l.Allowed = allowed
+	l.seen = Observation{
 		At: at, Context: r.Context(), Method: r.Method, Route: authzRoute, Status: http.StatusOK, RequestID: requestID(r),
 		Source: z.server.source(r), ClientID: allowed.ClientID, Version: allowed.Version, Proven: a.Token == "",
 	}
-	writeAllowed(w, seen.RequestID, &allowed)
-	if observe := z.server.o.Observe; observe != nil {
-		seen.Took = z.server.o.Now().Sub(now)
-		observe(seen)
-	}
+	return l, nil
 }
 
 func (z authz) judge(r *http.Request, at time.Time) (a Attempt, allowed Allowed, err error) {
@@ -54,6 +71,34 @@ func (z authz) judge(r *http.Request, at time.Time) (a Attempt, allowed Allowed,
 	}
 	allowed, err = z.node.Authorize(r.Context(), at, a)
 	return a, allowed, err
+}
+
+// refusing answers with what decide has said.
+func (z authz) refusing(err error) http.Handler {
+	z.refusal.any = func(*call) (answer, error) { return answer{}, err }
+	return z.refusal
+}
+
+func (z authz) observe(l *let) {
+	if observe := z.server.o.Observe; observe != nil {
+		l.seen.Took = z.server.o.Now().Sub(l.began)
+		observe(l.seen)
+	}
+}
+
+// letFields are the names of what a proxy is told of who is let in, in the order in which net/http writes them.
+func letFields() [7]string {
+	return [...]string{
+		"Cache-Control", HeaderAge, HeaderClientID, HeaderCredential, HeaderRequestID, HeaderScope, HeaderVersion,
+	}
+}
+
+// fields are the values of letFields.
+func (l *let) fields() [7]string {
+	return [...]string{
+		"no-store", strconv.Itoa(int(l.Age / time.Second)), l.ClientID, l.Credential, l.seen.RequestID, l.Scope,
+		strconv.Itoa(l.Version),
+	}
 }
 
 // attempt reads who shows what.
@@ -91,20 +136,6 @@ func (a *Attempt) ask(query string) error {
 	a.Audience = values.Get("audience")
 	a.Scopes, err = credential.SplitScopes(values.Get("scope"))
 	return err
-}
-
-// writeAllowed is the whole answer to a proxy: headers, and an empty body.
-func writeAllowed(w http.ResponseWriter, requestID string, a *Allowed) {
-	values := [...]string{
-		requestID, a.ClientID, a.Credential, a.Scope, strconv.Itoa(a.Version), strconv.Itoa(int(a.Age / time.Second)), "no-store",
-	}
-	h := w.Header()
-	for i, name := range [...]string{
-		HeaderRequestID, HeaderClientID, HeaderCredential, HeaderScope, HeaderVersion, HeaderAge, "Cache-Control",
-	} {
-		h[name] = values[i : i+1 : i+1] // one array for all
-	}
-	w.WriteHeader(http.StatusOK)
 }
 
 // basicTried reports whether the caller of /authz has shown a secret.

@@ -74,7 +74,7 @@ type SidecarOptions struct {
 }
 
 // NewSidecar returns the handler of the whole API of a sidecar.
-func NewSidecar(n Sidecar, o SidecarOptions) http.Handler {
+func NewSidecar(n Sidecar, o SidecarOptions) *SidecarServer {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -90,17 +90,29 @@ func NewSidecar(n Sidecar, o SidecarOptions) http.Handler {
 		routes[path] = m
 	}
 	api := s.handler(routes)
-	authz := authz{own, endpoint{server: s, pattern: authzRoute}}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case o.Hosts != nil && !o.Hosts(r.Host):
-			endpoint{server: s, pattern: "other", any: foreignHost}.ServeHTTP(w, r)
-		case r.URL.Path == authzRoute || strings.HasPrefix(r.URL.Path, authzRoute+"/"):
-			authz.ServeHTTP(w, r)
-		default:
-			api.ServeHTTP(w, r)
-		}
-	})
+	return &SidecarServer{
+		hosts: o.Hosts, api: api, foreign: endpoint{server: s, pattern: "other", any: foreignHost},
+		authz: authz{own, endpoint{server: s, pattern: authzRoute}},
+	}
+}
+
+// SidecarServer answers the whole API of a sidecar.
+type SidecarServer struct {
+	hosts        func(host string) bool // nil: all
+	authz        authz
+	api, foreign http.Handler
+}
+
+// ServeHTTP implements http.Handler.
+func (s *SidecarServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case s.hosts != nil && !s.hosts(r.Host):
+		s.foreign.ServeHTTP(w, r)
+	case isAuthz(r.URL.Path):
+		s.authz.ServeHTTP(w, r)
+	default:
+		s.api.ServeHTTP(w, r)
+	}
 }
 
 // foreignHost refuses a request that was meant for somebody else: a web page whose name was pointed to this host (DNS

@@ -15,9 +15,12 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/keyturn/keyturn/internal/shortcut"
 )
 
 // Limits of every server. An answer may have to wait for the ledger to grow, which takes most of the time to write.
@@ -39,6 +42,8 @@ type Config struct {
 	SocketMode  fs.FileMode // of a unix socket; 0: 0600
 	SocketGroup string      // of a unix socket, by name or number; "": that of the process
 
+	Shortcut *shortcut.Route // answered beside the handler of Serve, in plain HTTP; nil: nothing is
+
 	Log zerolog.Logger
 }
 
@@ -48,6 +53,7 @@ type Server struct {
 	place    place
 	cert     *certificate // nil: plain HTTP
 	listener net.Listener
+	short    atomic.Pointer[shortcut.Listener] // over listener; nil: there is none
 	stopping chan struct{}
 }
 
@@ -130,24 +136,25 @@ func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 	}
 	server := s.newHTTP(h)
 	failed := make(chan error, 1)
+	accepting := s.accepting(server)
 	go func() {
 		if s.cert != nil {
-			failed <- server.ServeTLS(s.listener, "", "")
+			failed <- server.ServeTLS(accepting, "", "")
 			return
 		}
-		failed <- server.Serve(s.listener)
+		failed <- server.Serve(accepting)
 	}()
 	select {
 	case err := <-failed:
 		close(s.stopping)
-		return errors.Join(err, server.Close())
+		return errors.Join(err, server.Close(), s.cutShort())
 	case <-ctx.Done():
 	}
 	s.c.Log.Info().Msg("stopping: finishing what is under way")
 	close(s.stopping)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
-	err := server.Shutdown(drain)
+	err := errors.Join(server.Shutdown(drain), s.drainShort(drain)) // Shutdown has closed both listeners first
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.c.Log.Warn().Msg("some requests took too long and were cut off")
 		return server.Close()
