@@ -1,6 +1,6 @@
 //go:build unix
 
-package wheel
+package foreign
 
 import (
 	"os"
