@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/testkey"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -246,7 +247,7 @@ func TestAssertion_IsUsedOnce(t *testing.T) {
 func TestAssertion_OfAKeyThatIsNotAccepted(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(w *world){
-		"AnotherKey":     func(w *world) { w.client = signer(t, edKey("another")) },
+		"AnotherKey":     func(w *world) { w.client = signer(t, testkey.Ed25519("another")) },
 		"Retired":        func(w *world) { w.credentials[keyedI].Versions[0].NotAfter = now },
 		"Dead":           func(w *world) { w.credentials[keyedI].Versions[0].DeadSince = now },
 		"DeadCredential": func(w *world) { w.credentials[keyedI].RevokedAt = now },

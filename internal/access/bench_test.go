@@ -7,6 +7,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 // plain are the claims that golang-jwt checks in the comparison.
@@ -48,7 +49,7 @@ func BenchmarkIssue(b *testing.B) {
 	client := w.clientOf(sharedI, 3)
 	claims := w.claims(w.issue(client, access.TokenRequest{}).AccessToken)
 	b.Run("golang-jwt", func(b *testing.B) {
-		key := ecKey(b, "token")
+		key := testkey.P256("token")
 		b.ReportAllocs()
 		for b.Loop() {
 			if _, err := jwt.NewWithClaims(jwt.SigningMethodES256, claims).SignedString(key); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/testkey"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -74,7 +75,7 @@ func TestCheck_Audience(t *testing.T) {
 func TestCheck_RefusesOtherClaims(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	far := signer(t, ecKey(t, "far"))
+	far := signer(t, testkey.P256("far"))
 	const farPeer = id.ID("peer_01jd6y0e00f2bvwrw0xk3y4t60")
 	w.ledger.Keys = append(w.ledger.Keys, ledger.Key{Key: far.Key(), PeerID: farPeer, Region: "far"})
 	text := w.issue(w.clientOf(sharedI, 3), access.TokenRequest{}).AccessToken
@@ -102,7 +103,7 @@ func TestCheck_RefusesOtherClaims(t *testing.T) {
 		"VersionToCome":    {w.signer, func(c *C) { c.Version = 4 }, false},
 		"NoVersion":        {w.signer, func(c *C) { c.Version = 0 }, false},
 		"RetiredVersion":   {w.signer, func(c *C) { c.Version, c.ClientID = 1, sharedI.String()+"-1" }, true}, // each token carries its own end
-		"UnknownKey":       {signer(t, ecKey(t, "nobody")), func(*C) {}, false},
+		"UnknownKey":       {signer(t, testkey.P256("nobody")), func(*C) {}, false},
 	} {
 		_, err := w.Check(context.Background(), now, w.resign(text, row.with, row.change), "")
 		if (err == nil) != row.good || err != nil && !errors.Is(err, access.ErrToken) {
@@ -165,7 +166,7 @@ func TestCheck_RetiredKeysAndOtherTrouble(t *testing.T) {
 func TestCluster_JWKSHasWhatIsInUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	old := signer(t, edKey("old"))
+	old := signer(t, testkey.Ed25519("old"))
 	w.ledger.Keys = append(w.ledger.Keys, ledger.Key{Key: old.Key(), PeerID: peerI, RetiredAt: now})
 	set := access.NewCluster(w.ledger).JWKS()
 	if len(set.Keys) != 1 || !set.Keys[0].Equal(w.signer.Key()) {
@@ -183,7 +184,7 @@ func TestFormer_ProvesWhoAskedOnce(t *testing.T) {
 	other := w.issue(w.clientOf(sharedI, 2), access.TokenRequest{Audience: "billing"}).AccessToken
 	elsewhere := w.resign(text, w.signer, func(c *token.Claims) { c.ClusterID = "clu_01jd6y0e00f2bvwrw0xk3y4t60" })
 	expired := w.resign(text, w.signer, func(c *token.Claims) { c.ExpiresAt = 1 })
-	forged := w.resign(text, signer(t, ecKey(t, "nobody")), func(*token.Claims) {})
+	forged := w.resign(text, signer(t, testkey.P256("nobody")), func(*token.Claims) {})
 	w.credentials[sharedI].RevokedAt = now
 	w.ledger.Keys[0].RetiredAt = now
 	for name, good := range map[string]string{"Dead": text, "Expired": expired} {
@@ -224,7 +225,7 @@ func TestIntrospect_ShowsOnlyWhatMayBeSeen(t *testing.T) {
 	if see(now, readerI, text) || see(now, readerI, text, credential.PeersRead, credential.CredentialsWrite) || see(now, "", text) {
 		t.Error("another one sees it")
 	}
-	if see(now.Add(time.Hour), sharedI, text) || see(now, sharedI, "x") || see(now, sharedI, w.resign(text, signer(t, ecKey(t, "x")), func(*token.Claims) {})) {
+	if see(now.Add(time.Hour), sharedI, text) || see(now, sharedI, "x") || see(now, sharedI, w.resign(text, signer(t, testkey.P256("x")), func(*token.Claims) {})) {
 		t.Error("what is expired, malformed or not ours is active")
 	}
 	w.credentials[sharedI].Versions[1].DeadSince = now

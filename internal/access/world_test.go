@@ -3,10 +3,6 @@ package access_test
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"testing"
@@ -18,6 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
 	"github.com/keyturn/keyturn/internal/peer"
+	"github.com/keyturn/keyturn/internal/testkey"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -32,21 +29,6 @@ const (
 )
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-
-func ecKey(t testing.TB, seed string) *ecdsa.PrivateKey {
-	t.Helper()
-	d := sha256.Sum256([]byte(seed))
-	k, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-func edKey(seed string) ed25519.PrivateKey {
-	d := sha256.Sum256([]byte(seed))
-	return ed25519.NewKeyFromSeed(d[:])
-}
 
 func signer(t testing.TB, key crypto.Signer) *token.Signer {
 	t.Helper()
@@ -82,7 +64,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	w := &world{
 		t: t, credentials: map[id.ID]*credential.Credential{}, secrets: map[id.ID][]credential.Secret{}, claimed: map[string]time.Time{},
-		signer: signer(t, ecKey(t, "token")), client: signer(t, edKey("client")),
+		signer: signer(t, testkey.P256("token")), client: signer(t, testkey.Ed25519("client")),
 	}
 	w.ledger = &ledger.Cluster{ID: cluster, Issuer: issuer, Keys: []ledger.Key{{Key: w.signer.Key(), PeerID: peerI, Region: "local"}}}
 	c := w.credential(sharedI, credential.Shared, 3, credential.Admin)
@@ -90,7 +72,7 @@ func newWorld(t testing.TB) *world {
 	w.credential(readerI, credential.Standard, 1, credential.PeersRead, credential.ServicesRead)
 	k := w.credential(keyedI, credential.Standard, 0, credential.PeersRead)
 	k.Versions = []credential.Version{{Number: 1, Digest: credential.Digest("jwk:" + w.client.Key().ID()), Key: w.client.Key()}}
-	w.sidecar, w.identity = signer(t, ecKey(t, "sidecar")), signer(t, edKey("identity"))
+	w.sidecar, w.identity = signer(t, testkey.P256("sidecar")), signer(t, testkey.Ed25519("identity"))
 	w.peers = map[id.ID]*peer.Peer{
 		peerI: {ID: peerI, Role: peer.Authority},
 		sidecarI: {

@@ -20,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 func TestKey_StandardVectors(t *testing.T) {
@@ -54,7 +55,7 @@ func TestNew_KeepsTheKey(t *testing.T) {
 
 func TestNew_CopiesTheKey(t *testing.T) {
 	t.Parallel()
-	pub := edKey("copy").Public().(ed25519.PublicKey)
+	pub := testkey.Ed25519("copy").Public().(ed25519.PublicKey)
 	k, err := jwk.New(pub)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +64,7 @@ func TestNew_CopiesTheKey(t *testing.T) {
 	if pub.Equal(k.Public()) {
 		t.Error("a change to the Ed25519 key reached the Key")
 	}
-	r := &rsa.PublicKey{N: new(big.Int).Set(rsaKey().N), E: rsaKey().E}
+	r := &rsa.PublicKey{N: new(big.Int).Set(testkey.RSA().N), E: testkey.RSA().E}
 	if k, err = jwk.New(r); err != nil {
 		t.Fatal(err)
 	}
@@ -88,17 +89,17 @@ func TestNew_Refuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	off := ecKey(t, "off").PublicKey
+	off := testkey.P256("off").PublicKey
 	off.Y = new(big.Int).Add(off.Y, big.NewInt(1)) //lint:ignore SA1019 a broken key is what is wanted
 	for name, pub := range map[string]any{
 		"Nil":             nil,
-		"PrivateEd25519":  edKey("a"),
-		"PrivateECDSA":    ecKey(t, "a"),
+		"PrivateEd25519":  testkey.Ed25519("a"),
+		"PrivateECDSA":    testkey.P256("a"),
 		"NilECDSA":        (*ecdsa.PublicKey)(nil),
 		"NilRSA":          (*rsa.PublicKey)(nil),
 		"EmptyECDSA":      &ecdsa.PublicKey{},
 		"EmptyRSA":        &rsa.PublicKey{},
-		"ECDSAByValue":    ecKey(t, "a").PublicKey,
+		"ECDSAByValue":    testkey.P256("a").PublicKey,
 		"P384":            p384.Public(),
 		"X25519":          x25519.PublicKey(),
 		"OffCurve":        &off,
@@ -189,7 +190,7 @@ func TestKey_RoundTripsAnyKey(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.String().Draw(rt, "seed")
-		for _, k := range []jwk.Key{mustKey(t, ecKey(t, seed)), mustKey(t, edKey(seed))} {
+		for _, k := range []jwk.Key{mustKey(t, testkey.P256(seed)), mustKey(t, testkey.Ed25519(seed))} {
 			b, err := json.Marshal(k)
 			if err != nil {
 				rt.Fatal(err)
@@ -205,7 +206,7 @@ func TestKey_RoundTripsAnyKey(t *testing.T) {
 func TestKey_CoordinatesKeepLeadingZeros(t *testing.T) {
 	t.Parallel()
 	for i := range 100_000 {
-		s := ecKey(t, fmt.Sprint(i))
+		s := testkey.P256(fmt.Sprint(i))
 		point, err := s.PublicKey.Bytes()
 		if err != nil {
 			t.Fatal(err)
@@ -235,7 +236,7 @@ func TestKey_CoordinatesKeepLeadingZeros(t *testing.T) {
 
 func TestKey_PrintsAsThumbprint(t *testing.T) {
 	t.Parallel()
-	k := mustKey(t, edKey("a"))
+	k := mustKey(t, testkey.Ed25519("a"))
 	for _, format := range []string{"%v", "%+v", "%s"} {
 		if got := fmt.Sprintf(format, k); got != k.ID() || len(got) != 43 {
 			t.Errorf("%s prints %q", format, got)
@@ -253,7 +254,7 @@ func TestKey_ZeroIsNull(t *testing.T) {
 	if err != nil || string(got) != `{"key":null}` {
 		t.Errorf("wrote %s, %v", got, err)
 	}
-	d := doc{Key: mustKey(t, edKey("a"))}
+	d := doc{Key: mustKey(t, testkey.Ed25519("a"))}
 	if err := json.Unmarshal(got, &d); err != nil || !d.Key.IsZero() {
 		t.Errorf("read %v, %v", d.Key, err)
 	}
@@ -264,7 +265,7 @@ func TestKey_ZeroIsNull(t *testing.T) {
 
 func TestKey_EqualIsByKey(t *testing.T) {
 	t.Parallel()
-	a, same, b := mustKey(t, edKey("a")), mustKey(t, edKey("a")), mustKey(t, edKey("b"))
+	a, same, b := mustKey(t, testkey.Ed25519("a")), mustKey(t, testkey.Ed25519("a")), mustKey(t, testkey.Ed25519("b"))
 	if diff := cmp.Diff(a, same); diff != "" {
 		t.Error(diff)
 	}

@@ -2,17 +2,11 @@ package jwk_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/json"
-	"sync"
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 // Public keys from the standards, with their thumbprints.
@@ -26,33 +20,9 @@ const (
 	rfc7517ID = "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s"
 )
 
-// rsaKey is made once: it takes a while.
-var rsaKey = sync.OnceValue(func() *rsa.PrivateKey {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return k
-})
-
-func ecKey(t testing.TB, seed string) *ecdsa.PrivateKey {
-	t.Helper()
-	d := sha256.Sum256([]byte(seed))
-	k, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-func edKey(seed string) ed25519.PrivateKey {
-	d := sha256.Sum256([]byte(seed))
-	return ed25519.NewKeyFromSeed(d[:])
-}
-
 func signers(t testing.TB) map[string]crypto.Signer {
 	t.Helper()
-	return map[string]crypto.Signer{"ES256": ecKey(t, "a"), "EdDSA": edKey("a"), "RS256": rsaKey()}
+	return map[string]crypto.Signer{"ES256": testkey.P256("a"), "EdDSA": testkey.Ed25519("a"), "RS256": testkey.RSA()}
 }
 
 func mustKey(t testing.TB, s crypto.Signer) jwk.Key {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 func b64(b ...byte) string { return base64.RawURLEncoding.EncodeToString(b) }
@@ -144,7 +145,7 @@ func TestParse_RefusesText(t *testing.T) {
 			if k, err := jwk.Parse([]byte(doc)); err == nil || !k.IsZero() {
 				t.Fatalf("= %v, %v", k, err)
 			}
-			k := mustKey(t, edKey("a"))
+			k := mustKey(t, testkey.Ed25519("a"))
 			if name != "Null" && (json.Unmarshal([]byte(doc), &k) == nil) {
 				t.Fatalf("UnmarshalJSON takes it as %v", k)
 			}

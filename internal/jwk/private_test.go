@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 func TestMarshalPrivate_ReadsBack(t *testing.T) {
@@ -44,7 +45,7 @@ func TestMarshalPrivate_AnyKey(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.String().Draw(rt, "seed")
-		for _, s := range []crypto.Signer{ecKey(t, seed), edKey(seed)} {
+		for _, s := range []crypto.Signer{testkey.P256(seed), testkey.Ed25519(seed)} {
 			got, err := jwk.ParsePrivate(mustPrivate(t, s))
 			if err != nil || !mustKey(t, got).Equal(mustKey(t, s)) {
 				rt.Fatalf("%q: %v", seed, err)
@@ -55,7 +56,7 @@ func TestMarshalPrivate_AnyKey(t *testing.T) {
 
 func TestMarshalPrivate_TakesRSAThatIsNotPrecomputed(t *testing.T) {
 	t.Parallel()
-	k := rsaKey()
+	k := testkey.RSA()
 	bare := &rsa.PrivateKey{PublicKey: k.PublicKey, D: k.D, Primes: k.Primes}
 	if string(mustPrivate(t, bare)) != string(mustPrivate(t, k)) {
 		t.Error("it is another key")
@@ -71,14 +72,14 @@ func TestMarshalPrivate_Refuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mixed := edKey("a")
-	copy(mixed[ed25519.SeedSize:], edKey("b")[ed25519.SeedSize:])
-	mixedEC := ecKey(t, "a")
-	mixedEC.PublicKey = ecKey(t, "b").PublicKey
-	k := rsaKey()
+	mixed := testkey.Ed25519("a")
+	copy(mixed[ed25519.SeedSize:], testkey.Ed25519("b")[ed25519.SeedSize:])
+	mixedEC := testkey.P256("a")
+	mixedEC.PublicKey = testkey.P256("b").PublicKey
+	k := testkey.RSA()
 	for name, s := range map[string]crypto.Signer{
 		"P384":          p384,
-		"ShortEd25519":  edKey("a")[:63],
+		"ShortEd25519":  testkey.Ed25519("a")[:63],
 		"EmptyEd25519":  ed25519.PrivateKey(nil),
 		"MixedEd25519":  mixed,
 		"MixedECDSA":    mixedEC,
@@ -105,7 +106,7 @@ func TestParsePrivate_Refuses(t *testing.T) {
 	for alg, s := range signers(t) {
 		docs[alg] = string(mustPrivate(t, s))
 	}
-	for alg, s := range map[string]crypto.Signer{"ES256": ecKey(t, "b"), "EdDSA": edKey("b")} {
+	for alg, s := range map[string]crypto.Signer{"ES256": testkey.P256("b"), "EdDSA": testkey.Ed25519("b")} {
 		var m map[string]string
 		if err := json.Unmarshal(mustPrivate(t, s), &m); err != nil {
 			t.Fatal(err)
@@ -170,7 +171,7 @@ func TestParsePrivate_Refuses(t *testing.T) {
 
 func TestParsePrivate_TakesSignOps(t *testing.T) {
 	t.Parallel()
-	doc := with(t, string(mustPrivate(t, edKey("a"))), map[string]any{"key_ops": []string{"sign"}, "kid": "mine"})
+	doc := with(t, string(mustPrivate(t, testkey.Ed25519("a"))), map[string]any{"key_ops": []string{"sign"}, "kid": "mine"})
 	if _, err := jwk.ParsePrivate(doc); err != nil {
 		t.Error(err)
 	}
@@ -212,8 +213,8 @@ func assertNoMaterial(t *testing.T, err error, doc string) {
 }
 
 func FuzzParsePrivate(f *testing.F) {
-	f.Add(mustPrivate(f, ecKey(f, "a")))
-	f.Add(mustPrivate(f, edKey("a")))
+	f.Add(mustPrivate(f, testkey.P256("a")))
+	f.Add(mustPrivate(f, testkey.Ed25519("a")))
 	f.Add([]byte(rfc7638))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := jwk.ParsePrivate(b)

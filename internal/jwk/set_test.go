@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 func TestParseSet_SkipsWhatItHasNoUseFor(t *testing.T) {
@@ -44,7 +45,7 @@ func TestParseSet_Refuses(t *testing.T) {
 		"Trailing":         `{"keys":[]}{}`,
 		"NullKey":          `{"keys":[null]}`,
 		"StringKey":        `{"keys":["a"]}`,
-		"Private":          `{"keys":[` + rfc7517 + `,` + string(mustPrivate(t, edKey("a"))) + `]}`,
+		"Private":          `{"keys":[` + rfc7517 + `,` + string(mustPrivate(t, testkey.Ed25519("a"))) + `]}`,
 		"PrivateOfUnknown": `{"keys":[{"kty":"oct","k":"AA"}]}`,
 		"PrivateForEnc":    `{"keys":[{"kty":"OKP","crv":"X25519","x":"AA","d":"AA","use":"enc"}]}`,
 		"OffCurve":         `{"keys":[{"kty":"EC","crv":"P-256","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}]}`,
@@ -62,7 +63,7 @@ func TestParseSet_Refuses(t *testing.T) {
 
 func TestSet_RoundTrips(t *testing.T) {
 	t.Parallel()
-	want := jwk.Set{Keys: []jwk.Key{mustKey(t, ecKey(t, "a")), mustKey(t, edKey("a")), mustKey(t, rsaKey())}}
+	want := jwk.Set{Keys: []jwk.Key{mustKey(t, testkey.P256("a")), mustKey(t, testkey.Ed25519("a")), mustKey(t, testkey.RSA())}}
 	b, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)

@@ -2,10 +2,7 @@ package license_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -21,6 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/license"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 const (
@@ -33,33 +31,18 @@ var (
 	expires = time.Date(2027, 1, 31, 23, 59, 58, 0, time.UTC)
 )
 
-func signer(seed string) ed25519.PrivateKey {
-	s := sha256.Sum256([]byte(seed))
-	return ed25519.NewKeyFromSeed(s[:])
-}
-
 func vendor(t testing.TB, seed string) jwk.Key {
 	t.Helper()
-	k, err := jwk.New(signer(seed).Public())
+	k, err := jwk.New(testkey.Ed25519(seed).Public())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return k
 }
 
-func ecSigner(t testing.TB) crypto.Signer {
-	t.Helper()
-	d := sha256.Sum256([]byte("ec"))
-	priv, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return priv
-}
-
 func ecVendor(t testing.TB) jwk.Key {
 	t.Helper()
-	k, err := jwk.New(ecSigner(t).Public())
+	k, err := jwk.New(testkey.P256("ec").Public())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +57,7 @@ func plain() license.License {
 
 func issue(t testing.TB, seed string, l license.License) license.License {
 	t.Helper()
-	l, err := license.Issue(signer(seed), l)
+	l, err := license.Issue(testkey.Ed25519(seed), l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +76,7 @@ func text(t testing.TB, v any) string {
 // signedText signs the members of doc as a vendor would who has never seen this code.
 func signedText(t testing.TB, seed, canonical string) string {
 	t.Helper()
-	sig := ed25519.Sign(signer(seed), []byte(canonical))
+	sig := ed25519.Sign(testkey.Ed25519(seed), []byte(canonical))
 	return strings.TrimSuffix(canonical, "}") + `,"signature":"` + base64.RawURLEncoding.EncodeToString(sig) + `"}`
 }
 
@@ -112,7 +95,7 @@ func TestLicense_Golden(t *testing.T) {
 	if got := text(t, l); got != golden {
 		t.Errorf("wrote %s", got)
 	}
-	pub := signer("golden").Public().(ed25519.PublicKey)
+	pub := testkey.Ed25519("golden").Public().(ed25519.PublicKey)
 	if !ed25519.Verify(pub, []byte(canonical), l.Signature) {
 		t.Error("the signature is not over the canonical form")
 	}
@@ -167,7 +150,7 @@ func TestIssue_Refuses(t *testing.T) {
 			t.Parallel()
 			l := plain()
 			change(&l)
-			if got, err := license.Issue(signer("a"), l); !errors.Is(err, license.ErrMalformed) || got.Signature != nil {
+			if got, err := license.Issue(testkey.Ed25519("a"), l); !errors.Is(err, license.ErrMalformed) || got.Signature != nil {
 				t.Errorf("Issue = %+v, %v", got, err)
 			}
 			if err := l.Verify([]jwk.Key{vendor(t, "a")}); !errors.Is(err, license.ErrMalformed) && name != "ExpiresAtOnce" {
@@ -195,7 +178,7 @@ func (o oddSigner) Sign(r io.Reader, b []byte, opts crypto.SignerOpts) ([]byte, 
 
 func TestIssue_TakesAnyEd25519Signer(t *testing.T) {
 	t.Parallel()
-	a := signer("a")
+	a := testkey.Ed25519("a")
 	l, err := license.Issue(oddSigner{shown: a.Public(), signer: a}, plain())
 	if err != nil || !l.Equal(issue(t, "a", plain())) {
 		t.Errorf("behind an interface: %+v, %v", l, err)
@@ -208,9 +191,9 @@ func TestIssue_TakesAnyEd25519Signer(t *testing.T) {
 		"None":         {nil, license.ErrMalformed},
 		"Short":        {a[:63], license.ErrMalformed},
 		"Empty":        {ed25519.PrivateKey(nil), license.ErrMalformed},
-		"P256":         {ecSigner(t), license.ErrMalformed},
+		"P256":         {testkey.P256("ec"), license.ErrMalformed},
 		"ShortPublic":  {oddSigner{shown: ed25519.PublicKey("short")}, license.ErrMalformed},
-		"WrongKey":     {oddSigner{shown: a.Public(), signer: signer("b")}, license.ErrUntrusted},
+		"WrongKey":     {oddSigner{shown: a.Public(), signer: testkey.Ed25519("b")}, license.ErrUntrusted},
 		"FailsToSign":  {oddSigner{shown: a.Public(), err: broken}, broken},
 		"ShowsNothing": {oddSigner{}, license.ErrMalformed},
 	} {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/testkey"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -20,14 +21,14 @@ func TestAssertion_ReadsBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := token.NewKeySet([]jwk.Key{signer(t, edKey("b")).Key(), s.Key()}).VerifyAssertion(text)
+		got, err := token.NewKeySet([]jwk.Key{signer(t, testkey.Ed25519("b")).Key(), s.Key()}).VerifyAssertion(text)
 		if diff := cmp.Diff(assertion, got); err != nil || diff != "" {
 			t.Errorf("%s: %v, %s", alg, err, diff)
 		}
 		if subject, err := token.UnverifiedSubject(text); err != nil || subject != assertion.Subject {
 			t.Errorf("%s: subject %q, %v", alg, subject, err)
 		}
-		if _, err := token.NewKeySet([]jwk.Key{signer(t, edKey("b")).Key()}).VerifyAssertion(text); !errors.Is(err, token.ErrToken) {
+		if _, err := token.NewKeySet([]jwk.Key{signer(t, testkey.Ed25519("b")).Key()}).VerifyAssertion(text); !errors.Is(err, token.ErrToken) {
 			t.Errorf("%s: of another key: %v", alg, err)
 		}
 	}
@@ -35,7 +36,7 @@ func TestAssertion_ReadsBack(t *testing.T) {
 
 func TestAssertion_AccessTokensAreNone(t *testing.T) {
 	t.Parallel()
-	s := signer(t, edKey("a"))
+	s := signer(t, testkey.Ed25519("a"))
 	set := token.NewKeySet([]jwk.Key{s.Key()})
 	access, err := s.Sign(claims)
 	if err != nil {
@@ -59,7 +60,7 @@ func TestVerifyAssertion_LooksAtTheHeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := token.NewKeySet([]jwk.Key{signer(t, edKey("a")).Key(), signer(t, edKey("b")).Key(), {}})
+	set := token.NewKeySet([]jwk.Key{signer(t, testkey.Ed25519("a")).Key(), signer(t, testkey.Ed25519("b")).Key(), {}})
 	for name, row := range map[string]struct {
 		changes  map[string]any
 		accepted bool
@@ -67,7 +68,7 @@ func TestVerifyAssertion_LooksAtTheHeader(t *testing.T) {
 		"JWT": {map[string]any{"typ": "JWT"}, true}, "NoType": {map[string]any{"typ": nil}, true}, "ClientAuthentication": {map[string]any{"typ": "client-authentication+jwt"}, true},
 		"AccessToken": {nil, false}, "AccessTokenUpper": {map[string]any{"typ": "At+Jwt"}, false}, "AccessTokenMediaType": {map[string]any{"typ": "APPLICATION/at+jwt"}, false},
 		"NoKid": {map[string]any{"typ": "JWT", "kid": nil}, true}, "OwnKid": {map[string]any{"typ": "JWT", "kid": "my-key-1"}, true},
-		"KidOfAnother": {map[string]any{"typ": "JWT", "kid": signer(t, edKey("b")).Key().ID()}, false},
+		"KidOfAnother": {map[string]any{"typ": "JWT", "kid": signer(t, testkey.Ed25519("b")).Key().ID()}, false},
 		"Crit":         {map[string]any{"typ": "JWT", "crit": []string{"x"}}, false}, "None": {map[string]any{"typ": "JWT", "alg": "none"}, false},
 		"HS256": {map[string]any{"typ": "JWT", "alg": "HS256"}, false}, "ES256": {map[string]any{"typ": "JWT", "alg": "ES256"}, false},
 	} {
@@ -80,7 +81,7 @@ func TestVerifyAssertion_LooksAtTheHeader(t *testing.T) {
 
 func TestVerifyAssertion_ReadsTheClaimsStrictly(t *testing.T) {
 	t.Parallel()
-	set := token.NewKeySet([]jwk.Key{signer(t, edKey("a")).Key()})
+	set := token.NewKeySet([]jwk.Key{signer(t, testkey.Ed25519("a")).Key()})
 	jwtType := header(t, "a", map[string]any{"typ": "JWT"})
 	for payload, want := range map[string]*token.Assertion{
 		`{"exp":1772370000}`:            {ExpiresAt: 1772370000},
@@ -120,7 +121,7 @@ func TestVerifyAssertion_ReadsTheClaimsStrictly(t *testing.T) {
 
 func TestAssertion_OtherTextsAreRefused(t *testing.T) {
 	t.Parallel()
-	s := signer(t, edKey("a"))
+	s := signer(t, testkey.Ed25519("a"))
 	set := token.NewKeySet([]jwk.Key{s.Key()})
 	text, err := s.SignAssertion(assertion)
 	if err != nil {
@@ -141,7 +142,7 @@ func TestAssertion_OtherTextsAreRefused(t *testing.T) {
 // What is read without a look at the signature is what the signed token says, or nothing.
 func TestUnverified_ReadsWhatVerifyReads(t *testing.T) {
 	t.Parallel()
-	s := signer(t, edKey("token"))
+	s := signer(t, testkey.Ed25519("token"))
 	text, err := s.Sign(claims)
 	if err != nil {
 		t.Fatal(err)

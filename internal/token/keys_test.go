@@ -2,43 +2,15 @@ package token_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
-	"sync"
 	"testing"
 
+	"github.com/keyturn/keyturn/internal/testkey"
 	"github.com/keyturn/keyturn/internal/token"
 )
-
-var rsaKey = sync.OnceValue(func() *rsa.PrivateKey {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return k
-})
-
-func ecKey(t testing.TB, seed string) *ecdsa.PrivateKey {
-	t.Helper()
-	d := sha256.Sum256([]byte(seed))
-	k, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-func edKey(seed string) ed25519.PrivateKey {
-	d := sha256.Sum256([]byte(seed))
-	return ed25519.NewKeyFromSeed(d[:])
-}
 
 func signer(t testing.TB, key crypto.Signer) *token.Signer {
 	t.Helper()
@@ -51,7 +23,7 @@ func signer(t testing.TB, key crypto.Signer) *token.Signer {
 
 // signers has one of each algorithm.
 func signers(t testing.TB) map[string]*token.Signer {
-	return map[string]*token.Signer{"ES256": signer(t, ecKey(t, "a")), "EdDSA": signer(t, edKey("a")), "RS256": signer(t, rsaKey())}
+	return map[string]*token.Signer{"ES256": signer(t, testkey.P256("a")), "EdDSA": signer(t, testkey.Ed25519("a")), "RS256": signer(t, testkey.RSA())}
 }
 
 // claims of a token, each with a value of its own.
@@ -76,13 +48,13 @@ func forge(t testing.TB, seed string, header map[string]any, payload string) str
 		t.Fatal(err)
 	}
 	text := b64(h) + "." + b64([]byte(payload))
-	return text + "." + b64(ed25519.Sign(edKey(seed), []byte(text)))
+	return text + "." + b64(ed25519.Sign(testkey.Ed25519(seed), []byte(text)))
 }
 
 // header is a good one for the key of that seed, changed: nil takes a member out.
 func header(t testing.TB, seed string, changes map[string]any) map[string]any {
 	t.Helper()
-	h := map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": signer(t, edKey(seed)).Key().ID()}
+	h := map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": signer(t, testkey.Ed25519(seed)).Key().ID()}
 	for name, value := range changes {
 		if h[name] = value; value == nil {
 			delete(h, name)

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/testkey"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -42,7 +43,7 @@ func TestSigner_TokenReadsBack(t *testing.T) {
 		if want := `{"alg":"` + alg + `","kid":"` + keyID + `","typ":"at+jwt"}`; err != nil || string(head) != want {
 			t.Errorf("the header is %s, want %s", head, want)
 		}
-		other := signer(t, edKey("b"))
+		other := signer(t, testkey.Ed25519("b"))
 		if _, _, err := token.NewKeySet([]jwk.Key{other.Key()}).Verify(text); !errors.Is(err, token.ErrToken) {
 			t.Errorf("%s: of an unknown key: %v", alg, err)
 		}
@@ -55,14 +56,14 @@ func TestSigner_TokenReadsBack(t *testing.T) {
 // The claims as RFC 9068 names them, in one order. EdDSA is deterministic, so the whole token is fixed.
 func TestSigner_GoldenToken(t *testing.T) {
 	t.Parallel()
-	text, err := signer(t, edKey("a")).Sign(claims)
+	text, err := signer(t, testkey.Ed25519("a")).Sign(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const payload = `{"iss":"https://a.example","sub":"cli_01jd6y0e00f2bvwrw0xk3y4t5z","client_id":"cli_01jd6y0e00f2bvwrw0xk3y4t5z-7","ver":7,` +
 		`"aud":"https://a.example","exp":1772370000,"iat":1772366400,"jti":"AAAAAAAAAAAAAAAAAAAAAA","scope":"peers.read services.read",` +
 		`"cluster_id":"clu_01jd6y0e00f2bvwrw0xk3y4t5z","peer_id":"peer_01jd6y0e00f2bvwrw0xk3y4t5z"}`
-	kid := signer(t, edKey("a")).Key().ID()
+	kid := signer(t, testkey.Ed25519("a")).Key().ID()
 	want := forge(t, "a", map[string]any{"alg": "EdDSA", "kid": kid, "typ": "at+jwt"}, payload)
 	if text != want {
 		t.Errorf("signed %s, want %s", text, want)
@@ -156,7 +157,7 @@ func TestVerify_TakesTheAlgorithmFromTheKey(t *testing.T) {
 				continue
 			}
 			method := jwt.GetSigningMethod(other)
-			private := map[string]any{"ES256": ecKey(t, "a"), "EdDSA": edKey("a"), "RS256": rsaKey()}[other]
+			private := map[string]any{"ES256": testkey.P256("a"), "EdDSA": testkey.Ed25519("a"), "RS256": testkey.RSA()}[other]
 			for _, kid := range []string{s.Key().ID(), ""} {
 				text := head(other, kid)
 				sig, err := method.Sign(text, private)
@@ -167,7 +168,7 @@ func TestVerify_TakesTheAlgorithmFromTheKey(t *testing.T) {
 			}
 		}
 	}
-	rs := rsaKey() // PS256 and RS512 are RSA too, and not the key's algorithm
+	rs := testkey.RSA() // PS256 and RS512 are RSA too, and not the key's algorithm
 	for _, method := range []jwt.SigningMethod{jwt.SigningMethodPS256, jwt.SigningMethodRS512, jwt.SigningMethodRS384} {
 		text := head(method.Alg(), all["RS256"].Key().ID())
 		sig, err := method.Sign(text, rs)
@@ -180,7 +181,7 @@ func TestVerify_TakesTheAlgorithmFromTheKey(t *testing.T) {
 
 func TestVerify_LooksAtTheHeader(t *testing.T) {
 	t.Parallel()
-	set := token.NewKeySet([]jwk.Key{signer(t, edKey("a")).Key(), signer(t, edKey("b")).Key(), {}})
+	set := token.NewKeySet([]jwk.Key{signer(t, testkey.Ed25519("a")).Key(), signer(t, testkey.Ed25519("b")).Key(), {}})
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
@@ -193,7 +194,7 @@ func TestVerify_LooksAtTheHeader(t *testing.T) {
 		"TypeJWT": {map[string]any{"typ": "JWT"}, false}, "NoType": {map[string]any{"typ": nil}, false}, "EmptyType": {map[string]any{"typ": ""}, false},
 		"NumberType": {map[string]any{"typ": 1}, false}, "TwiceApplication": {map[string]any{"typ": "application/application/at+jwt"}, false},
 		"NoKid": {map[string]any{"kid": nil}, false}, "EmptyKid": {map[string]any{"kid": ""}, false}, "UnknownKid": {map[string]any{"kid": "x"}, false},
-		"KidOfAnother": {map[string]any{"kid": signer(t, edKey("b")).Key().ID()}, false}, "NumberKid": {map[string]any{"kid": 1}, false},
+		"KidOfAnother": {map[string]any{"kid": signer(t, testkey.Ed25519("b")).Key().ID()}, false}, "NumberKid": {map[string]any{"kid": 1}, false},
 		"Crit": {map[string]any{"crit": []string{"b64"}, "b64": true}, false}, "EmptyCrit": {map[string]any{"crit": []string{}}, false}, "NullCrit": {map[string]any{"crit": json.RawMessage("null")}, false},
 		"OwnKey": {map[string]any{"jwk": map[string]string{"kty": "OKP"}, "jku": "https://evil.example"}, true}, // not read
 	} {
@@ -235,7 +236,7 @@ func TestVerify_RefusesEveryOtherText(t *testing.T) {
 
 func TestVerify_RefusesWhatIsNoToken(t *testing.T) {
 	t.Parallel()
-	set := token.NewKeySet([]jwk.Key{signer(t, edKey("a")).Key()})
+	set := token.NewKeySet([]jwk.Key{signer(t, testkey.Ed25519("a")).Key()})
 	for _, text := range []string{"", ".", "..", "...", "a.b.c", "null", "e30.e30.", "bnVsbA.bnVsbA.AA", strings.Repeat(".", 9000), strings.Repeat("A", 100_000)} {
 		if _, _, err := set.Verify(text); !errors.Is(err, token.ErrToken) || err.Error() != token.ErrToken.Error() {
 			t.Errorf("%.20q: %v", text, err)
@@ -250,7 +251,7 @@ func TestVerify_RefusesWhatIsNoToken(t *testing.T) {
 
 func TestVerify_LengthIsBounded(t *testing.T) {
 	t.Parallel()
-	s := signer(t, edKey("a"))
+	s := signer(t, testkey.Ed25519("a"))
 	set := token.NewKeySet([]jwk.Key{s.Key()})
 	long := claims
 	sizes := map[bool]bool{}
@@ -327,7 +328,7 @@ func FuzzVerify(f *testing.F) {
 		f.Add(text)
 	}
 	f.Add("e30.e30.e30")
-	set := token.NewKeySet([]jwk.Key{signer(f, ecKey(f, "a")).Key(), signer(f, edKey("a")).Key()})
+	set := token.NewKeySet([]jwk.Key{signer(f, testkey.P256("a")).Key(), signer(f, testkey.Ed25519("a")).Key()})
 	f.Fuzz(func(t *testing.T, text string) {
 		c, keyID, err := set.Verify(text)
 		if err == nil && (!cmp.Equal(c, claims) || keyID == "") {

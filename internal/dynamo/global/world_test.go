@@ -2,8 +2,6 @@ package global_test
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,6 +19,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/testkey"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -41,17 +40,13 @@ type custody struct {
 }
 
 func newCustody(t testing.TB) *custody {
-	made := func(name string) ed25519.PrivateKey {
-		sum := sha256.Sum256([]byte(name))
-		return ed25519.NewKeyFromSeed(sum[:])
-	}
-	s, err := ledger.NewSigner(made("ledger"))
+	s, err := ledger.NewSigner(testkey.Ed25519("ledger"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &custody{signer: s}
 	for i := range 8 {
-		key, err := token.NewSigner(made(fmt.Sprint("token", i)))
+		key, err := token.NewSigner(testkey.Ed25519(fmt.Sprint("token", i)))
 		if err != nil {
 			t.Fatal(err)
 		}
