@@ -71,3 +71,23 @@ func (t *Tokens[V]) Strand(text string) {
 
 // Learning is how many hits of a lane there are from one that ristretto is told of to the next.
 const Learning = learning
+
+// OnCompare calls f before each comparison of two tokens. Nobody may be at work yet.
+func (t *Tokens[V]) OnCompare(f func()) {
+	equal := t.c.equal
+	t.c.equal = func(a, b string) bool {
+		f()
+		return equal(a, b)
+	}
+}
+
+// Closing says whether Close waits for a reader.
+func (t *Tokens[V]) Closing() bool {
+	for i := range t.c.lanes {
+		if !t.c.lanes[i].open.TryRLock() {
+			return true
+		}
+		t.c.lanes[i].open.RUnlock()
+	}
+	return false
+}

@@ -2,6 +2,7 @@ package verdict_test
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,13 @@ func TestFront_WhatMovesMakesItDead(t *testing.T) {
 			t.Errorf("%s: found after the move", name)
 		}
 		fronted(t, tokens, g, "text", entry(2))
+	}
+	tokens, g := newTokens(t, verdict.Limits{})
+	tokens.Set(g.Mark(), now, "text", entry(1))
+	tokens.Wait()
+	g.MoveAll()
+	if tokens.Get(now, "text"); tokens.Front() > 0 {
+		t.Error("what is dead is put in front")
 	}
 }
 
@@ -167,6 +175,8 @@ func TestFront_Close(t *testing.T) {
 		for i := range 50 {
 			fronted(t, tokens, g, fmt.Sprint(i), entry(i))
 		}
+		fronted(t, tokens, g, "stranded", entry(1))
+		tokens.Strand("stranded")
 		var all sync.WaitGroup
 		stop, begun := make(chan struct{}), make(chan struct{}, 3)
 		for range 3 {
@@ -199,5 +209,40 @@ func TestFront_Close(t *testing.T) {
 		if n := tokens.Front(); n > 0 {
 			t.Errorf("%d are in front after Close", n)
 		}
+	}
+}
+
+// A reader that has found something when Close begins puts it in front before Close empties that.
+func TestFront_CloseWaitsForReaders(t *testing.T) {
+	t.Parallel()
+	tokens, g := newTokens(t, verdict.Limits{Entries: 1000})
+	comparing, proceed := make(chan struct{}), make(chan struct{})
+	tokens.OnCompare(func() {
+		comparing <- struct{}{}
+		<-proceed
+	})
+	tokens.Set(g.Mark(), now, "text", entry(1))
+	tokens.Wait()
+	var reader sync.WaitGroup
+	reader.Go(func() { tokens.Get(now, "text") })
+	<-comparing
+	closed := make(chan struct{})
+	go func() {
+		tokens.Close()
+		close(closed)
+	}()
+	for waits := false; !waits; waits = waits || tokens.Closing() {
+		select {
+		case <-closed:
+			waits = true
+		default:
+			runtime.Gosched()
+		}
+	}
+	close(proceed)
+	reader.Wait()
+	<-closed
+	if n := tokens.Front(); n > 0 {
+		t.Errorf("%d are in front after Close", n)
 	}
 }
