@@ -219,7 +219,7 @@ func TestRotate_AConfigThatCannotBeWrittenIsFoundBefore(t *testing.T) {
 	u := newUser(t)
 	before := u.version()
 	config := u.env["KEYTURN_CONFIG"]
-	blocked := filepath.Join(filepath.Dir(config), ".config.json.tmp")
+	blocked := filepath.Join(filepath.Dir(config), ".config.json.1")
 	if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}

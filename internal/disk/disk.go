@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -17,7 +18,7 @@ const Private fs.FileMode = 0o600
 var ErrOpen = errors.New("file is not private")
 
 // Write replaces the content of path, or creates it, atomically and durably. A symbolic link keeps being one: its target is
-// replaced.
+// replaced. Where root replaces a user's file, it stays the user's.
 func Write(path string, content []byte) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -43,7 +44,7 @@ func place(path string, content []byte, rename func(from, to string) error) erro
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // it is gone when all went well
 	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, keepOwner(f, path), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := rename(f.Name(), path); err != nil {
@@ -52,12 +53,27 @@ func place(path string, content []byte, rename func(from, to string) error) erro
 	return SyncDir(dir)
 }
 
+// keepOwner gives f, if we are root, the owner of the file at path that it is to replace.
+func keepOwner(f *os.File, path string) error {
+	info, err := os.Stat(path)
+	if err != nil || os.Geteuid() != 0 {
+		return nil
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
+		return f.Chown(int(owner.Uid), int(owner.Gid))
+	}
+	return nil
+}
+
 // Tidy removes what a crash left of a Write to path: a temporary file that may hold the whole content. Nobody may be writing
 // path meanwhile.
 func Tidy(path string) error {
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*"))
-	for _, name := range left {
-		err = errors.Join(err, os.Remove(name))
+	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+"."
+	files, err := os.ReadDir(dir)
+	for _, f := range files {
+		if number, ok := strings.CutPrefix(f.Name(), prefix); ok && strings.Trim(number, "0123456789") == "" {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+		}
 	}
 	return err
 }

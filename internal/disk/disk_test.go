@@ -230,16 +230,36 @@ func TestReadPrivate_Modes(t *testing.T) {
 	}
 }
 
-func TestReadPrivate_AnotherOwner(t *testing.T) {
-	t.Parallel()
+// given is a file of somebody else.
+func given(t *testing.T) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "a.key")
 	write(t, path, "x")
-	if err := os.Chown(path, 4711, -1); err != nil {
+	if err := os.Chown(path, 4711, 4712); err != nil {
 		if os.Getenv("CI") == "true" && os.Getuid() == 0 {
 			t.Fatal(err)
 		}
 		t.Skip("giving a file away takes root")
 	}
+	return path
+}
+
+func TestWrite_RootTakesNoFileAway(t *testing.T) {
+	t.Parallel()
+	path := given(t)
+	write(t, path, "new")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if is := info.Sys().(*syscall.Stat_t); is.Uid != 4711 || is.Gid != 4712 || info.Mode() != disk.Private {
+		t.Errorf("it belongs to %d:%d with %v", is.Uid, is.Gid, info.Mode())
+	}
+}
+
+func TestReadPrivate_AnotherOwner(t *testing.T) {
+	t.Parallel()
+	path := given(t)
 	if _, err := disk.ReadPrivate(path); !errors.Is(err, disk.ErrOpen) || !strings.Contains(err.Error(), "chown") || !strings.Contains(err.Error(), "4711") {
 		t.Errorf("= %v", err)
 	}
@@ -294,9 +314,12 @@ func TestCheck_Folders(t *testing.T) {
 
 func TestTidy_RemovesWhatACrashLeft(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "[a-")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(dir, "ledger.key")
-	for _, name := range []string{"ledger.key", ".ledger.key.123", ".ledger.key.456", ".token.key.7", "other"} {
+	for _, name := range []string{"ledger.key", ".ledger.key.123", ".ledger.key.456", ".ledger.key.lock", ".token.key.7", "other"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -312,7 +335,7 @@ func TestTidy_RemovesWhatACrashLeft(t *testing.T) {
 	for _, e := range left {
 		names = append(names, e.Name())
 	}
-	if got := strings.Join(names, " "); got != ".token.key.7 ledger.key other" {
+	if got := strings.Join(names, " "); got != ".ledger.key.lock .token.key.7 ledger.key other" {
 		t.Errorf("left: %s", got)
 	}
 }

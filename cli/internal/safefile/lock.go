@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -54,6 +55,21 @@ func Acquire(ctx context.Context, path string, waiting func()) (*Lock, error) {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("another process holds %s: %w", name, ctx.Err())
 		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// tryLock reports whether nobody else has the lock, and takes it.
+func tryLock(f *os.File) (bool, error) {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return false, nil
+		case !errors.Is(err, syscall.EINTR):
+			return false, err
 		}
 	}
 }

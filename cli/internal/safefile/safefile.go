@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/keyturn/keyturn/internal/disk"
 )
 
 // maxSize is what a file may hold, in bytes.
@@ -42,42 +44,16 @@ func Read(path string) ([]byte, error) {
 	return b, err
 }
 
-// Write replaces a file as a whole: whoever reads it sees what was there before, or all of data, also after a crash or a
-// loss of power. The file gets mode 0600 and keeps its owner; a folder that is missing is made with 0700. The caller
-// holds the file's lock, because the temporary file has one name, so that no crash leaves more than one behind.
+// Write replaces a file as disk.Write does; a folder that is missing is made with 0700. The caller holds the file's lock,
+// because what an earlier crash left is removed first, so that no crash leaves more than one copy behind.
 func Write(path string, data []byte) error {
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	temp := filepath.Join(folder, "."+filepath.Base(path)+".tmp")
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := disk.Tidy(path); err != nil {
 		return err
 	}
-	if err := fill(temp, path, data); err != nil {
-		_ = os.Remove(temp)
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		_ = os.Remove(temp)
-		return err
-	}
-	return syncFolder(folder)
-}
-
-func fill(temp, path string, data []byte) error {
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = keepOwner(f, path)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return disk.Write(path, data)
 }
 
 // Resolve returns the file that path leads to through symbolic links, so that a write replaces that one and not a link.

@@ -38,7 +38,7 @@ func TestWrite_HealsWhatACrashLeft(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")
-	if err := os.WriteFile(filepath.Join(dir, ".f.tmp"), []byte("half"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, ".f.123"), []byte("half"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := safefile.Write(path, []byte("whole")); err != nil {
