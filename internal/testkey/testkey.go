@@ -18,8 +18,7 @@ func Ed25519(seed string) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(d[:])
 }
 
-// P256 makes the EC key on P-256 of a seed, anew each time. It panics where the seed makes no key, which no seed of four
-// billion does.
+// P256 makes the EC key on P-256 of a seed, anew each time. It panics where the seed makes no key: one in four billion.
 func P256(seed string) *ecdsa.PrivateKey {
 	d := sha256.Sum256([]byte(seed))
 	return must(ecdsa.ParseRawPrivateKey(elliptic.P256(), d[:]))
