@@ -40,3 +40,15 @@ func (v *Verifier) Cursor() string {
 	}
 	return ""
 }
+
+// NewClock returns the clock of a Verifier without Options.Now, and of a machine that is made up: nil is the real one.
+func NewClock(now func() time.Time, since func(time.Time) time.Duration) func() time.Time {
+	c := newClock()
+	if now != nil {
+		c.now, c.since = now, since
+	}
+	return c.read
+}
+
+// WallEvery is how old a reading of the wall clock may become.
+const WallEvery = wallEvery

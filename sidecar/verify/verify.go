@@ -38,7 +38,7 @@ type Options struct {
 	KeysOnly bool
 	// Transport carries the requests. nil: one of the Verifier's own.
 	Transport http.RoundTripper
-	// Now is the clock. nil: time.Now.
+	// Now is the clock. nil: the machine's. A step of its wall clock is then seen within 10 ms in which the host is awake.
 	Now func() time.Time
 	// Report is told of each failure to read the source, by one goroutine. nil: nobody is told.
 	Report func(error)
@@ -66,7 +66,7 @@ const patience = 10 * time.Second
 // A source that answers wrongly, or for another issuer, is an error at once. The Verifier lives until Close.
 func New(ctx context.Context, source string, o Options) (*Verifier, error) {
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now = newClock().read
 	}
 	src, err := newSource(source, o)
 	if err != nil {
