@@ -43,7 +43,7 @@ func isAuthz(path string) bool {
 // appendField appends a header field. Like net/http it lets no value end its line.
 func appendField(out []byte, name, value string) []byte {
 	out = append(append(out, name...), ": "...)
-	if strings.ContainsAny(value, "\r\n") {
+	if strings.IndexByte(value, '\n') >= 0 || strings.IndexByte(value, '\r') >= 0 {
 		value = strings.NewReplacer("\r", " ", "\n", " ").Replace(value)
 	}
 	return append(append(out, textproto.TrimString(value)...), "\r\n"...)

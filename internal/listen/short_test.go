@@ -1,0 +1,201 @@
+package listen_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/keyturn/keyturn/internal/listen"
+	"github.com/keyturn/keyturn/internal/shortcut"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a server that says by which way a request came.
+type world struct {
+	*listen.Server
+	stop  func() error
+	begun chan struct{}
+	slow  chan struct{} // closed when /asked/slow may be answered
+	short atomic.Int64
+}
+
+func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/slow") {
+		w.begun <- struct{}{}
+		<-w.slow
+	}
+	rw.Header().Set("Way", "handler")
+}
+
+func (w *world) answer(r *http.Request, out []byte) ([]byte, http.Handler) {
+	w.short.Add(1)
+	if strings.HasSuffix(r.URL.Path, "/slow") {
+		return nil, w
+	}
+	return append(out, "Way: shortcut\r\n"...), nil
+}
+
+// run serves until the test ends, or stop is called.
+func run(t *testing.T, short bool, c listen.Config) *world {
+	t.Helper()
+	w := &world{begun: make(chan struct{}, 1), slow: make(chan struct{})}
+	c.At = "127.0.0.1:0"
+	if short {
+		c.Shortcut = &shortcut.Route{Path: "/asked", Answer: w.answer}
+	}
+	s, err := listen.New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.Server = s
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, w) }()
+	w.stop = func() error { cancel(); return <-ended }
+	t.Cleanup(func() { cancel() })
+	return w
+}
+
+func get(t *testing.T, c *http.Client, url string) (way string) {
+	t.Helper()
+	a, err := c.Get(url)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	_, _ = io.Copy(io.Discard, a.Body)
+	_ = a.Body.Close()
+	if a.StatusCode != http.StatusOK {
+		t.Errorf("%s: %s", url, a.Status)
+	}
+	return a.Header.Get("Way")
+}
+
+func newClient(t *testing.T, transport *http.Transport) *http.Client {
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: time.Minute}
+}
+
+func TestServer_TheShortcutIsTakenWhereThereIsOne(t *testing.T) {
+	certFile, keyFile, roots := certificate(t)
+	for name, row := range map[string]struct {
+		short bool
+		c     listen.Config
+		want  string
+	}{
+		"Plain":    {true, listen.Config{}, "shortcut"},
+		"None":     {false, listen.Config{}, "handler"},
+		"OverTLS":  {true, listen.Config{TLSCert: certFile, TLSKey: keyFile}, "handler"},
+		"Insecure": {true, listen.Config{InsecureHTTP: true}, "shortcut"},
+	} {
+		w := run(t, row.short, row.c)
+		c := newClient(t, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}})
+		for range 3 {
+			if way := get(t, c, w.URL()+"/asked"); way != row.want {
+				t.Errorf("%s: by the %s", name, way)
+			}
+		}
+		if w.HandedOver() != 0 {
+			t.Errorf("%s: %d connections handed over", name, w.HandedOver())
+		}
+		if way := get(t, c, w.URL()+"/else"); way != "handler" {
+			t.Errorf("%s: what else there is, by the %s", name, way)
+		}
+		if n := w.HandedOver(); row.want == "shortcut" && n != 1 {
+			t.Errorf("%s: %d connections handed over", name, n)
+		}
+		if err := w.stop(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestServer_StopsWhenTheShortcutHasAnswered(t *testing.T) {
+	w := run(t, true, listen.Config{})
+	idle, busy := newClient(t, &http.Transport{}), newClient(t, &http.Transport{})
+	get(t, idle, w.URL()+"/asked")
+	answered := make(chan string, 1)
+	go func() { answered <- get(t, busy, w.URL()+"/asked/slow") }()
+	<-w.begun
+	stopped := make(chan error, 1)
+	go func() { stopped <- w.stop() }()
+	<-w.Stopping()
+	select {
+	case err := <-stopped:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond): // a server that does not wait would be gone
+	}
+	close(w.slow)
+	if way := <-answered; way != "handler" || w.short.Load() != 2 {
+		t.Errorf("by the %s, %d questions", way, w.short.Load())
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestServer_AListenerThatFailsEndsIt(t *testing.T) {
+	w := run(t, true, listen.Config{})
+	c := newClient(t, &http.Transport{})
+	get(t, c, w.URL()+"/asked")
+	w.Close()
+	<-w.Stopping()
+	if err := w.stop(); err == nil {
+		t.Error("it says that all was well")
+	}
+}
+
+// certificate makes a self-signed certificate for 127.0.0.1.
+func certificate(t *testing.T) (certFile, keyFile string, roots *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, b := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots = x509.NewCertPool()
+	roots.AddCert(parsed)
+	return certFile, keyFile, roots
+}
