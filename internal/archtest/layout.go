@@ -36,6 +36,13 @@ func pureRules() []Rule {
 		Not:   []string{"./internal/dynamo/..."},
 		Reach: Own,
 		Why:   "adapters share a contract (storetest), not code: every sidecar would link the AWS SDK",
+	}, {
+		Name:  "shortcut",
+		From:  []string{"./internal/shortcut/..."},
+		Not:   []string{"./internal/...", "github.com/...", "unsafe/..."},
+		Reach: Direct,
+		Why: "what reads requests beside net/http knows nothing of what is asked, so that it can be held against net/http alone; " +
+			"its strings are kept by caches, and must not be pieces of a buffer",
 	}}
 }
 
