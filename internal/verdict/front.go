@@ -7,8 +7,9 @@ const (
 	fronts = 4096
 
 	// learning is how many hits a lane counts from one that ristretto is told of to the next. Its policy keeps what is hot
-	// and would take what the table answers for cold. Sampled alike, the hot stays hotter than what comes once in a while.
-	learning = 16
+	// and would take what the table answers for cold. Sampled alike, the hot stays hotter than what comes once in a while. A
+	// prime, so that of tokens that take turns not always the same are counted.
+	learning = 31
 )
 
 // front is a table of the entries that were found last, one for each of some hashes: a hit in it takes no lock. An entry in it

@@ -144,7 +144,7 @@ func TestFront_HotStays(t *testing.T) {
 	}
 	tokens, g := newTokens(t, verdict.Limits{Entries: 100})
 	missed := 0
-	for i := range 500 {
+	for i := range 300 {
 		for n := range 50 {
 			text := fmt.Sprint("hot", n)
 			for range 2 * verdict.Learning {
