@@ -2,19 +2,15 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +25,7 @@ import (
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/keys"
+	"github.com/keyturn/keyturn/internal/keys/vault"
 	"github.com/keyturn/keyturn/internal/serve"
 )
 
@@ -43,37 +40,6 @@ func TestMain(m *testing.M) {
 const region = "us-east-1"
 
 var start = time.Date(2081, 3, 1, 12, 0, 0, 0, time.UTC)
-
-// vault is a KMS of one test.
-type vault struct {
-	mu   sync.Mutex
-	kept map[string]vaulted
-}
-
-type vaulted struct {
-	secret []byte
-	labels map[string]string
-}
-
-func (v *vault) Seal(_ context.Context, secret []byte, labels map[string]string) ([]byte, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.kept == nil {
-		v.kept = map[string]vaulted{}
-	}
-	name := rand.Text()
-	v.kept[name] = vaulted{bytes.Clone(secret), maps.Clone(labels)}
-	return []byte(name), nil
-}
-
-func (v *vault) Open(_ context.Context, sealed []byte, labels map[string]string) ([]byte, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if k, ok := v.kept[string(sealed)]; ok && maps.Equal(k.labels, labels) {
-		return bytes.Clone(k.secret), nil
-	}
-	return nil, keys.ErrNotSealed
-}
 
 // home is an authority with its API.
 type home struct {
@@ -290,7 +256,7 @@ func TestImport_FromFileToTableAndBack(t *testing.T) {
 	old, x := onFile(t)
 	api := server.Client(t, region, nil)
 	s := openTable(t, api, server.Table(t, api), dynamo.Options{})
-	custody := keys.NewSealed(&vault{})
+	custody := keys.NewSealed(new(vault.Memory))
 	text := vouched(t, old, x, s, custody)
 	if heads, err := s.Heads(t.Context()); err != nil || len(heads) != 0 {
 		t.Errorf("a refused import has written: %v, %v", heads, err)
@@ -363,7 +329,7 @@ func TestImport_GoesOnWhereItWasBrokenOff(t *testing.T) {
 	f := &local.Faults{Next: transport}
 	api, faulty := server.Client(t, region, nil), server.Client(t, region, f)
 	empty := openTable(t, api, server.Table(t, api), dynamo.Options{})
-	custody := keys.NewSealed(&vault{})
+	custody := keys.NewSealed(new(vault.Memory))
 	text := vouched(t, old, x, empty, custody)
 	for _, fault := range []local.Fault{local.CutOff, local.Lost} {
 		for bad, more := 3, true; more; bad++ { // the first two look at the table
@@ -402,7 +368,7 @@ func TestImport_RefusesATableThatIsNotEmpty(t *testing.T) {
 	old, x := onFile(t)
 	api := server.Client(t, region, nil)
 	s := openTable(t, api, server.Table(t, api), dynamo.Options{})
-	custody := keys.NewSealed(&vault{})
+	custody := keys.NewSealed(new(vault.Memory))
 	text := vouched(t, old, x, s, custody)
 	if _, err := load(t.Context(), s, custody, strings.NewReader(text)); err != nil {
 		t.Fatal(err)
@@ -428,7 +394,7 @@ func TestImport_RefusesWhatIsNotWhole(t *testing.T) {
 	old, x := onFile(t)
 	api := server.Client(t, region, nil)
 	s := openTable(t, api, server.Table(t, api), dynamo.Options{})
-	custody := keys.NewSealed(&vault{})
+	custody := keys.NewSealed(new(vault.Memory))
 	text := vouched(t, old, x, s, custody)
 	lines := strings.SplitAfter(text, "\n")
 	for name, bad := range map[string]string{

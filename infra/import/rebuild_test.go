@@ -17,6 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/dynamo"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/keys"
+	"github.com/keyturn/keyturn/internal/keys/vault"
 )
 
 // address is where the functions answer: before the table is lost, and after.
@@ -103,7 +104,7 @@ func (h *home) made(by client, name string) client {
 func TestImport_ALostTableComesBackFromASidecar(t *testing.T) {
 	t.Parallel()
 	api := server.Client(t, region, nil)
-	custody := keys.NewSealed(&vault{})
+	custody := keys.NewSealed(new(vault.Memory))
 	lost := newHome(t, openTable(t, api, server.Table(t, api), dynamo.Options{}), custody)
 	x := lived(lost)
 	where := newAddress(t)
@@ -125,7 +126,7 @@ func TestImport_ALostTableComesBackFromASidecar(t *testing.T) {
 	if _, err := load(t.Context(), s, custody, bytes.NewReader([]byte(cut))); err == nil {
 		t.Error("an export that broke off was loaded")
 	}
-	if _, err := load(t.Context(), s, keys.NewSealed(&vault{}), bytes.NewReader(file.Bytes())); err == nil {
+	if _, err := load(t.Context(), s, keys.NewSealed(new(vault.Memory)), bytes.NewReader(file.Bytes())); err == nil {
 		t.Error("it was loaded for a key that cannot open the ledger key")
 	}
 	if _, err := load(t.Context(), s, custody, &file); err != nil {

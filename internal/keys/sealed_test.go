@@ -2,9 +2,6 @@ package keys_test
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"path/filepath"
@@ -21,73 +18,41 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/keys"
+	"github.com/keyturn/keyturn/internal/keys/vault"
 	"github.com/keyturn/keyturn/internal/ledger"
 )
 
 var start = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// vault seals as KMS does, and counts.
-type vault struct {
-	box   cipher.AEAD
+// counting is a vault that counts, and fails when it is told to.
+type counting struct {
+	vault.Memory
 	opens atomic.Int64
 	fail  atomic.Bool
 }
 
-func newVault(t testing.TB) *vault {
-	t.Helper()
-	var key [32]byte
-	rand.Read(key[:])
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	box, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &vault{box: box}
-}
-
-func encoded(labels map[string]string) []byte {
-	text, err := json.Marshal(labels) // in the order of the names
-	if err != nil {
-		panic(err)
-	}
-	return text
-}
-
 var errDown = errors.New("the vault is down")
 
-func (v *vault) Seal(_ context.Context, secret []byte, labels map[string]string) ([]byte, error) {
+func (v *counting) Seal(ctx context.Context, secret []byte, labels map[string]string) ([]byte, error) {
 	if v.fail.Load() {
 		return nil, errDown
 	}
-	nonce := make([]byte, v.box.NonceSize())
-	rand.Read(nonce)
-	return v.box.Seal(nonce, nonce, secret, encoded(labels)), nil
+	return v.Memory.Seal(ctx, secret, labels)
 }
 
-func (v *vault) Open(_ context.Context, sealed []byte, labels map[string]string) ([]byte, error) {
+func (v *counting) Open(ctx context.Context, sealed []byte, labels map[string]string) ([]byte, error) {
 	if v.fail.Load() {
 		return nil, errDown
 	}
 	v.opens.Add(1)
-	n := v.box.NonceSize()
-	if len(sealed) < n {
-		return nil, keys.ErrNotSealed
-	}
-	text, err := v.box.Open(nil, sealed[:n], sealed[n:], encoded(labels))
-	if err != nil {
-		return nil, keys.ErrNotSealed
-	}
-	return text, nil
+	return v.Memory.Open(ctx, sealed, labels)
 }
 
 var errDenied = errors.New("access denied")
 
 // role is what the policy of one function lets it do with the vault.
 type role struct {
-	*vault
+	vault      *counting
 	open, seal string // purposes, separated by spaces
 }
 
@@ -108,13 +73,13 @@ func (r role) Seal(ctx context.Context, secret []byte, labels map[string]string)
 // world is a store with a vault beside it.
 type world struct {
 	t     *testing.T
-	vault *vault
+	vault *counting
 	store authority.Store
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return &world{t, newVault(t), openStore(t)}
+	return &world{t, new(counting), openStore(t)}
 }
 
 func openStore(t *testing.T) authority.Store {

@@ -20,6 +20,7 @@ import (
 	"github.com/keyturn/keyturn/functions/internal/boot"
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/keys/vault"
 )
 
 func TestNew_ReportsEveryMistake(t *testing.T) {
@@ -268,7 +269,7 @@ func (s *stack) checkMetrics(l line) {
 
 func TestLog_LevelLeavesTheMetrics(t *testing.T) {
 	t.Parallel()
-	s := &stack{t: t, env: newEnvironment(), store: openBolt(t), vault: newVault(t), clock: &clock{}, logs: &logs{}}
+	s := &stack{t: t, env: newEnvironment(), store: openBolt(t), vault: new(vault.Memory), clock: &clock{}, logs: &logs{}}
 	s.env["KEYTURN_LOG_LEVEL"] = "error"
 	s.restart()
 	s.bootstrap()

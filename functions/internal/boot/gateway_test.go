@@ -3,9 +3,6 @@ package boot_test
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -26,6 +23,7 @@ import (
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
 	"github.com/keyturn/keyturn/internal/keys"
+	"github.com/keyturn/keyturn/internal/keys/vault"
 )
 
 const (
@@ -40,50 +38,6 @@ type clock struct{ seconds atomic.Int64 }
 
 func (c *clock) now() time.Time          { return start.Add(time.Duration(c.seconds.Load()) * time.Second) }
 func (c *clock) advance(d time.Duration) { c.seconds.Add(int64(d / time.Second)) }
-
-// vault seals as KMS does.
-type vault struct{ box cipher.AEAD }
-
-func newVault(t testing.TB) *vault {
-	t.Helper()
-	var key [32]byte
-	rand.Read(key[:])
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	box, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &vault{box}
-}
-
-func label(labels map[string]string) []byte {
-	text, err := json.Marshal(labels)
-	if err != nil {
-		panic(err)
-	}
-	return text
-}
-
-func (v *vault) Seal(_ context.Context, secret []byte, labels map[string]string) ([]byte, error) {
-	nonce := make([]byte, v.box.NonceSize())
-	rand.Read(nonce)
-	return v.box.Seal(nonce, nonce, secret, label(labels)), nil
-}
-
-func (v *vault) Open(_ context.Context, sealed []byte, labels map[string]string) ([]byte, error) {
-	n := v.box.NonceSize()
-	if len(sealed) < n {
-		return nil, keys.ErrNotSealed
-	}
-	text, err := v.box.Open(nil, sealed[:n], sealed[n:], label(labels))
-	if err != nil {
-		return nil, keys.ErrNotSealed
-	}
-	return text, nil
-}
 
 // environment is that of a function.
 type environment map[string]string
@@ -132,7 +86,7 @@ type stack struct {
 func newStack(t testing.TB, store authority.Store) *stack {
 	t.Helper()
 	s := &stack{
-		t: t, env: newEnvironment(), store: store, vault: newVault(t), clock: &clock{}, logs: &logs{}, used: &grants{},
+		t: t, env: newEnvironment(), store: store, vault: new(vault.Memory), clock: &clock{}, logs: &logs{}, used: &grants{},
 	}
 	s.restart()
 	return s
