@@ -144,23 +144,10 @@ func (w *fleetWorld) follow() {
 	w.t.Helper()
 	made := w.create()
 	for _, where := range w.sidecars() {
-		w.eventually(where+" follows", func() bool {
+		eventually(w.t, where+" follows", func() bool {
 			_, err := w.try(where, made.ClientID, made.ClientSecret)
 			return err == nil
 		})
-	}
-}
-
-func (w *fleetWorld) eventually(what string, ok func() bool) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
-	defer cancel()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			w.t.Fatalf("never: %s", what)
-		case <-time.After(10 * time.Millisecond):
-		}
 	}
 }
 
@@ -213,10 +200,10 @@ func (w *fleetWorld) lived() (holds func()) {
 				"a secret": {good.ClientID, good.ClientSecret}, "one that only one copy had": {unheard.ClientID, unheard.ClientSecret},
 				"a rotated one": {rotated.ClientID, rotated.ClientSecret}, "the shared one": {w.ClientID(), w.Secret().Reveal()},
 			} {
-				w.eventually(name+" works at "+where, func() bool { _, err := w.try(where, c[0], c[1]); return err == nil })
+				eventually(w.t, name+" works at "+where, func() bool { _, err := w.try(where, c[0], c[1]); return err == nil })
 			}
 			for name, c := range map[string]httpapi.Created{"revoked": dead, "past its window": late, "revoked, as only one copy knew": doomed} {
-				w.eventually(name+" is refused at "+where, func() bool {
+				eventually(w.t, name+" is refused at "+where, func() bool {
 					_, err := w.try(where, c.ClientID, c.ClientSecret)
 					var refused *httpapi.Error
 					return errors.As(err, &refused) && refused.Status == 401
@@ -262,7 +249,7 @@ func TestImportFleet_BringsALostAuthorityBack(t *testing.T) {
 			var rotated httpapi.Rotation
 			w.call("POST", "/v1/cluster/credentials/rotate", nil, &rotated)
 			for _, where := range w.sidecars() {
-				w.eventually(where+" takes the new secret", func() bool {
+				eventually(w.t, where+" takes the new secret", func() bool {
 					_, err := w.try(where, rotated.ClientID, rotated.ClientSecret)
 					return err == nil
 				})
@@ -287,7 +274,7 @@ func TestImportFleet_ALongerCopySeesAFork(t *testing.T) {
 	w.admin = w.token(w.ClientID(), w.Secret().Reveal())
 	w.cut.Store(false)
 	made := w.create()
-	w.eventually("the one that has heard more says so", func() bool {
+	eventually(w.t, "the one that has heard more says so", func() bool {
 		_, err := w.try(w.Sidecars()[0], made.ClientID, made.ClientSecret) // it does not know it, and asks
 		return err != nil && strings.Contains(w.Sidecar(1).Status(time.Now()).Problem, "keyturn-sidecar resync")
 	})
