@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
@@ -40,7 +41,7 @@ type Joined struct {
 
 // Join lets a host in that shows an unused join key and proves that it holds its identity. The same host with the same key
 // gets the same answer as long as it is a peer, so that a lost answer burns no join key. It returns ErrJoinKey, ErrInput for
-// keys that no peer can have, ErrLicenseExpired, ErrLicenseLimit, ErrNotHome or access.ErrNotBootstrapped.
+// keys that no peer can have and for a blank name, ErrLicenseExpired, ErrLicenseLimit, ErrNotHome or access.ErrNotBootstrapped.
 func (a *Authority) Join(ctx context.Context, o Origin, r JoinRequest) (Joined, error) {
 	if err := r.check(); err != nil {
 		return Joined{}, err
@@ -55,6 +56,9 @@ func (a *Authority) Join(ctx context.Context, o Origin, r JoinRequest) (Joined, 
 	key, err := provenKey(c, r)
 	if err != nil {
 		return Joined{}, err
+	}
+	if strings.TrimSpace(r.Name) == "" {
+		return Joined{}, fmt.Errorf("%w: name is missing: people tell peers apart by it", ErrInput)
 	}
 	o.Actor = key.String() // who let it in
 	j := joining{a: a, JoinRequest: r, key: key, self: id.New(id.Peer, o.At)}

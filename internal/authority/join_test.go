@@ -225,6 +225,8 @@ func TestJoin_EachHostHasKeysOfItsOwn(t *testing.T) {
 		"NoKeys":                   {JoinKey: k.Text},
 		"IdentityIsNotEd25519":     with(func(r *authority.JoinRequest) { r.PublicKey = active.signer.Key() }),
 		"NoTokenKey":               tokenKey(jwk.Key{}),
+		"NoName":                   with(func(r *authority.JoinRequest) { r.Name = "" }),
+		"BlankName":                with(func(r *authority.JoinRequest) { r.Name = " \u00a0 " }),
 		"OneKeyForBoth":            tokenKey(h.public),
 		"TokenKeyOfAPeer":          tokenKey(active.signer.Key()),
 		"TokenKeyIsAPeersIdentity": tokenKey(active.public),
