@@ -197,12 +197,14 @@ func (r *reporter) stop(ctx context.Context) {
 type unreported struct {
 	Sending *usage.Report `json:"sending,omitempty"`
 	Uses    []usage.Use   `json:"uses,omitempty"`
+	Partial bool          `json:"partial,omitempty"` // beside Uses there were more than could be counted
 }
 
 func (r *reporter) path() string { return filepath.Join(r.agent.c.DataDir, usageFile) }
 
 func (r *reporter) save() error {
-	left := unreported{Sending: r.sending, Uses: r.tally.Pending()}
+	left := unreported{Sending: r.sending}
+	left.Uses, left.Partial = r.tally.Take()
 	if left.Sending != nil || len(left.Uses) > 0 {
 		return writeJSON(r.path(), left)
 	}
@@ -231,5 +233,5 @@ func (r *reporter) load() {
 		return // else it would count at each start
 	}
 	r.sending = left.Sending
-	r.tally.Return(left.Uses, false)
+	r.tally.Return(left.Uses, left.Partial)
 }

@@ -40,30 +40,41 @@ func seenAt(v httpapi.Version, name string) *httpapi.Sighting {
 	return nil
 }
 
-// A sidecar reports soon after its start, at once after a rotation, and when it stops.
+// reported polls until ok. A rotation lets sidecars report at once, for their minute is over by then: not if their report before
+// ended after the clock was moved, so there is another one now and then.
+func (w *world) reported(what string, ok func() bool) {
+	w.t.Helper()
+	polls := 0
+	w.eventually(what, func() bool {
+		if polls++; polls%300 == 1 {
+			w.ahead.Add(int64(2 * time.Minute))
+			w.call(w.URL(), http.MethodPost, "/v1/cluster/credentials/rotate", httpapi.RotateRequest{Reason: "news"}, nil)
+		}
+		return ok()
+	})
+}
+
+// A sidecar reports soon after its start, and at once after a rotation.
 func TestAgent_ReportsWhoUsesWhat(t *testing.T) {
 	t.Parallel()
 	w := start(t, 2)
+	w.eventually("the first reports", func() bool {
+		v := w.versions()[1]
+		return len(v.AcceptedBy) == 2 && len(v.Unreported) == 0
+	})
 	one := w.Sidecars()[0]
 	w.token(one, w.ClientID(), w.Secret().Reveal(), "")
 	w.send(http.MethodGet, one+"/authz", basic(w.ClientID(), w.Secret().Reveal()), "")
 	w.send(http.MethodGet, one+"/authz", bearer(w.admin), "") // no use of a secret
-	w.eventually("the first reports", func() bool {
-		v := w.versions()[1]
-		s := seenAt(v, "sidecar-1")
-		return len(v.AcceptedBy) == 2 && len(v.Unreported) == 0 && s != nil && s.Count == 2 && s.Source == "127.0.0.1"
-	})
-	if v := w.versions()[1]; seenAt(v, "sidecar-2") != nil || seenAt(v, "") == nil {
-		t.Errorf("%+v", v.LastUsed)
-	}
-	w.ahead.Store(int64(2 * time.Minute)) // the minute is over, for the authority
-	var next httpapi.Rotation
-	w.call(w.URL(), http.MethodPost, "/v1/cluster/credentials/rotate", nil, &next)
-	w.eventually("reports after the rotation", func() bool {
+	w.reported("reports after the rotation", func() bool {
 		list := w.versions()
-		return len(list[2].AcceptedBy) == 2 && len(list[1].Unreported) == 0
+		return len(list[2].AcceptedBy) == 2 && len(list[1].Unreported) == 0 && seenAt(list[1], "sidecar-1") != nil
 	})
-	v := w.versions()[1].Verdict
+	seen := w.versions()[1]
+	if s := seenAt(seen, "sidecar-1"); s.Count != 2 || s.Source != "127.0.0.1" || seenAt(seen, "sidecar-2") != nil || seenAt(seen, "") == nil {
+		t.Errorf("%+v", seen.LastUsed)
+	}
+	v := seen.Verdict
 	if v == nil || v.Safe || len(v.WouldLockOut) != 2 || v.WouldLockOut[1] != "sidecar-1 (127.0.0.1)" || len(v.Unknown) != 0 {
 		t.Errorf("%+v", v)
 	}
@@ -111,12 +122,7 @@ func TestAgent_KeepsCountsOverARestart(t *testing.T) {
 	}
 	defer func() { _ = again.Close() }()
 	w.Cluster = again
-	polls := 0
-	w.eventually("the rest is reported", func() bool {
-		if polls++; polls%300 == 0 { // a rotation lets the sidecar report what comes next
-			w.ahead.Add(int64(2 * time.Minute))
-			w.call(w.URL(), http.MethodPost, "/v1/cluster/credentials/rotate", httpapi.RotateRequest{Reason: "news"}, nil)
-		}
+	w.reported("the rest is reported", func() bool {
 		s := seenAt(w.versions()[1], "sidecar-1")
 		return s != nil && s.Count == 6
 	})
@@ -129,7 +135,7 @@ func TestAgent_KeepsCountsOverARestart(t *testing.T) {
 type flaky struct {
 	next http.RoundTripper
 	mu   sync.Mutex
-	mode string   // "refuse": the authority does not hear them; "lose": it does, and nobody says so; "": all is well
+	mode string   // "refuse": the authority does not hear them; "lose": it does, and nobody says so; "soon": 429; "": all is well
 	ids  []string // of the reports, in their order
 }
 
@@ -165,6 +171,12 @@ func (f *flaky) RoundTrip(r *http.Request) (*http.Response, error) {
 	if mode == "refuse" {
 		return nil, errors.New("no way")
 	}
+	if mode == "soon" {
+		return &http.Response{
+			StatusCode: http.StatusTooManyRequests, Request: r, Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {"1"}},
+			Body: io.NopCloser(strings.NewReader(`{"error":"one report a minute is enough","code":"RATE_LIMITED"}`)),
+		}, nil
+	}
 	a, err := f.next.RoundTrip(r)
 	if err == nil && mode == "lose" {
 		_ = a.Body.Close()
@@ -188,11 +200,6 @@ func TestReporter_FailuresLoseNothingAndCountNothingTwice(t *testing.T) {
 			})
 		}
 	}
-	// A rotation lets the sidecar report at once, for its minute is over by then.
-	rotate := func() {
-		w.ahead.Add(int64(2 * time.Minute))
-		w.call(w.URL(), http.MethodPost, "/v1/cluster/credentials/rotate", httpapi.RotateRequest{Reason: "news"}, nil)
-	}
 	seen := func() uint64 {
 		if s := seenAt(w.versions()[1], "flaky"); s != nil {
 			return s.Count
@@ -202,21 +209,90 @@ func TestReporter_FailuresLoseNothingAndCountNothingTwice(t *testing.T) {
 	use(2)
 	w.eventually("a first try", func() bool { return len(wire.reports()) == 1 })
 	wire.set("lose")
-	rotate()
-	w.eventually("a second try", func() bool { return len(wire.reports()) == 2 })
-	w.eventually("it has arrived", func() bool { return seen() > 0 })
+	w.reported("a second try", func() bool { return len(wire.reports()) > 1 })
+	w.eventually("it has arrived", func() bool { return len(w.versions()[1].AcceptedBy) == 1 })
 	use(3)
 	wire.set("")
-	rotate()
-	w.eventually("a third try", func() bool { return len(wire.reports()) == 3 })
-	if ids := wire.reports(); ids[0] != ids[1] || ids[1] != ids[2] {
-		t.Errorf("what may have arrived is sent under another name: %v", ids)
-	}
-	polls := 0
-	w.eventually("the rest", func() bool {
-		if polls++; polls%300 == 1 { // again, should the third have ended after the clock was moved: then its minute begins then
-			rotate()
+	lost := len(wire.reports())
+	w.reported("another try", func() bool { return len(wire.reports()) > lost })
+	ids := wire.reports()
+	for _, again := range ids[:lost+1] {
+		if again != ids[0] {
+			t.Errorf("what may have arrived is sent under another name: %v", ids)
 		}
-		return seen() == 5
+	}
+	w.reported("the rest", func() bool { return seen() == 5 })
+}
+
+// left is what waits for the next start: so many uses, and whether there were more.
+func (w *world) left(dir string, want int) (text string, partial bool) {
+	w.t.Helper()
+	body, err := os.ReadFile(filepath.Join(dir, "usage.json"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	type uses struct {
+		Uses    []struct{ Count int }
+		Partial bool
+	}
+	var left struct {
+		uses
+		Sending *uses
+	}
+	if err := json.Unmarshal(body, &left); err != nil || left.Sending == nil {
+		w.t.Fatalf("%v: %s", err, body)
+	}
+	sum := 0
+	for _, u := range append(left.Sending.Uses, left.Uses...) {
+		sum += u.Count
+	}
+	if sum != want {
+		w.t.Errorf("%d uses are left, want %d: %s", sum, want, body)
+	}
+	return string(body), left.Partial
+}
+
+// Who reports within a second of the report before is refused for now. The counts wait, over a stop that is refused as well.
+func TestReporter_RefusedForNowLosesNothing(t *testing.T) {
+	t.Parallel()
+	w := start(t, 0)
+	wire := &flaky{next: &http.Transport{}, mode: "soon"}
+	config := w.another("127.0.0.1:0")
+	config.Name, config.Transport = "early", wire
+	a, stop := w.runs(config)
+	use := func(times int) {
+		for range times {
+			w.eventually("the secret is accepted", func() bool {
+				return w.send(http.MethodGet, a.URL()+"/authz", basic(w.ClientID(), w.Secret().Reveal()), "").status == 200
+			})
+		}
+	}
+	use(2)
+	w.eventually("a first try", func() bool { return len(wire.reports()) == 1 })
+	use(3)
+	stop()
+	if ids := wire.reports(); len(ids) != 2 || ids[0] != ids[1] {
+		t.Errorf("the last report: %v", ids)
+	}
+	text, partial := w.left(config.DataDir, 5)
+	if partial {
+		t.Errorf("all of them were counted: %s", text)
+	}
+	text = strings.Replace(text, "{", `{"partial": true,`, 1) // as if some had not been
+	if err := os.WriteFile(filepath.Join(config.DataDir, "usage.json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, stop = w.runs(config)
+	w.eventually("another try", func() bool { return len(wire.reports()) == 3 })
+	stop()
+	if text, partial = w.left(config.DataDir, 5); !partial {
+		t.Errorf("that some were not counted is forgotten: %s", text)
+	}
+	wire.set("")
+	a, _ = w.runs(config)
+	use(1)
+	w.reported("all of them are told", func() bool {
+		s := seenAt(w.versions()[1], "early")
+		return s != nil && s.Count == 6
 	})
 }
