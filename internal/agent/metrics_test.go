@@ -208,6 +208,7 @@ var documentedMetric = regexp.MustCompile("`(keyturn_[a-z_]+)(?:\\{([a-z,]*)\\})
 func TestMetrics_AreThoseOfTheDocumentation(t *testing.T) {
 	t.Parallel()
 	w := start(t, 1)
+	w.eventually("the heads are told, a moment after the copy is ready", func() bool { return len(w.status(1).Heads) > 0 })
 	real := w.metrics(w.Sidecars()[0]).names()
 	maps.Copy(real, w.metrics(w.URL()).names())
 	page, err := os.ReadFile("../../docs/operations.md")
