@@ -66,12 +66,13 @@ func (a App) Run(args []string) int {
 func exitStatus(err error) int {
 	var wrong usage
 	var answer *httpapi.Error
+	var waits *agent.NotReadyError
 	switch {
 	case errors.As(err, &wrong), errors.Is(err, agent.ErrSettings), errors.Is(err, agent.ErrJoinKey):
 		return exitUsage
 	case errors.Is(err, agent.ErrRefused):
 		return exitRefused
-	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, httpapi.ErrUnreachable):
+	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, httpapi.ErrUnreachable), errors.As(err, &waits):
 		return exitUnreachable
 	case errors.As(err, &answer) && answer.Status >= 500:
 		return exitUnreachable

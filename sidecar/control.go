@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,11 +37,11 @@ func (d directory) ask(a *App, call func(context.Context, *agent.Remote) ([]byte
 		return err
 	}
 	body, err := call(a.Context, r)
-	if err != nil {
+	if body == nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.Stdout, "%s\n", body)
-	return err
+	_, failed := fmt.Fprintf(a.Stdout, "%s\n", body)
+	return cmp.Or(err, failed)
 }
 
 // StatusCmd prints the status.
@@ -68,7 +69,17 @@ type DenyCmd struct {
 
 // Run denies it, and prints the status.
 func (c *DenyCmd) Run(a *App) error {
+	if err := checkID(c.ID); err != nil {
+		return err
+	}
 	return c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Deny(ctx, c.ID) })
+}
+
+func checkID(name string) error {
+	if agent.Deniable(name) {
+		return nil
+	}
+	return usage{fmt.Sprintf("%.64q is neither a client id (cli_…) nor a peer id (peer_…)", name)}
 }
 
 // AllowCmd takes a deny back.
@@ -79,6 +90,9 @@ type AllowCmd struct {
 
 // Run allows it, and prints the status.
 func (c *AllowCmd) Run(a *App) error {
+	if err := checkID(c.ID); err != nil {
+		return err
+	}
 	return c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Allow(ctx, c.ID) })
 }
 

@@ -41,7 +41,9 @@ func TestControl_DenyAndAllow(t *testing.T) {
 		exit int
 		says string
 	}{
-		"NotAnID":       {[]string{"deny", "nobody", "--data-dir", dir}, 3, "neither a client id"},
+		"NotAnID":       {[]string{"deny", "nobody", "--data-dir", dir}, 2, "neither a client id"},
+		"NotAnIDEither": {[]string{"allow", "cli_1", "--data-dir", dir}, 2, "neither a client id"},
+		"NobodyIsAsked": {[]string{"deny", "nobody", "--data-dir", t.TempDir()}, 2, "neither a client id"},
 		"NoID":          {[]string{"deny", "--data-dir", dir}, 2, "<id>"},
 		"NoDirectory":   {[]string{"status"}, 2, "--data-dir"},
 		"NothingThere":  {[]string{"status", "--data-dir", t.TempDir()}, 5, "no sidecar is running"},

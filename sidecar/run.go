@@ -21,23 +21,24 @@ import (
 
 // RunCmd runs the sidecar.
 type RunCmd struct {
-	Authority    string         `required:"" help:"The address of the authority." placeholder:"URL"`
-	DataDir      string         `required:"" help:"The data directory; made where it is missing." placeholder:"D"`
-	Listen       string         `default:"127.0.0.1:8081" help:"HOST:PORT or unix:PATH." placeholder:"A"`
-	Name         string         `help:"The name of this peer, for people; that of the host where nothing is said." placeholder:"N"`
-	JoinKeyFile  string         `help:"The file with the join key, on the first run; - is standard input. KEYTURN_JOIN_KEY holds the key itself." placeholder:"F"`
-	OfflineRead  duration.Value `default:"24h" help:"How old the last proof of freshness may be for scopes that only read."`
-	OfflineWrite duration.Value `default:"1h" help:"How old it may be for all other scopes."`
-	TLSCert      string         `name:"tls-cert" help:"The TLS certificate chain, PEM; read again when it changes." placeholder:"F"`
-	TLSKey       string         `name:"tls-key" help:"The key of the certificate, PEM." placeholder:"F"`
-	InsecureHTTP bool           `name:"insecure-http" help:"Plain HTTP off loopback, behind a proxy that speaks TLS."`
-	SocketMode   string         `help:"The mode of the unix socket, such as 0660; 0600 where nothing is said." placeholder:"M"`
-	SocketGroup  string         `help:"The group of the unix socket." placeholder:"G"`
-	Host         []string       `help:"A Host header to answer beside those of loopback; * is any; may be given again." placeholder:"H"`
-	VendorKey    []string       `help:"A vendor's public key that has to have signed the cluster's license; may be given again." placeholder:"F"`
-	TokenIss     string         `default:"url" enum:"url,peer_id" help:"What the tokens' iss is: url (the issuer) or peer_id."`
-	MetricsOpen  bool           `help:"Answer /metrics to other hosts too."`
-	LogLevel     string         `default:"info" enum:"debug,info,warn,error" help:"debug writes a line for each request: debug, info, warn or error."`
+	Authority    string   `required:"" help:"The address of the authority." placeholder:"URL"`
+	DataDir      string   `required:"" help:"The data directory; made where it is missing." placeholder:"D"`
+	Listen       string   `default:"127.0.0.1:8081" help:"HOST:PORT or unix:PATH." placeholder:"A"`
+	Name         string   `help:"The name of this peer, for people; that of the host where nothing is said." placeholder:"N"`
+	JoinKeyFile  string   `help:"The file with the join key, on the first run; - is standard input. KEYTURN_JOIN_KEY holds the key itself." placeholder:"F"`
+	TLSCert      string   `name:"tls-cert" help:"The TLS certificate chain, PEM; read again when it changes." placeholder:"F"`
+	TLSKey       string   `name:"tls-key" help:"The key of the certificate, PEM." placeholder:"F"`
+	InsecureHTTP bool     `name:"insecure-http" help:"Plain HTTP off loopback, behind a proxy that speaks TLS."`
+	SocketMode   string   `help:"The mode of the unix socket, such as 0660; 0600 where nothing is said." placeholder:"M"`
+	SocketGroup  string   `help:"The group of the unix socket." placeholder:"G"`
+	Host         []string `help:"A Host header to answer beside those of loopback; * is any; may be given again." placeholder:"H"`
+	VendorKey    []string `help:"A vendor's public key that has to have signed the cluster's license; may be given again." placeholder:"F"`
+	TokenIss     string   `default:"url" enum:"url,peer_id" help:"What the tokens' iss is: url (the issuer) or peer_id."`
+	MetricsOpen  bool     `help:"Answer /metrics to other hosts too."`
+	LogLevel     string   `default:"info" enum:"debug,info,warn,error" help:"debug writes a line for each request: debug, info, warn or error."`
+
+	OfflineRead  *duration.Value `help:"How old the last proof of freshness may be for scopes that only read; 24h where nothing is said." placeholder:"T"`
+	OfflineWrite *duration.Value `help:"How old it may be for all other scopes, never older than for those; 1h where nothing is said." placeholder:"T"`
 
 	InsecureAuthority bool `help:"Plain HTTP to an authority on another host, where the way there is protected otherwise."`
 }
@@ -85,8 +86,9 @@ func (c *RunCmd) config(a *App) (agent.Config, error) {
 	if err != nil {
 		return agent.Config{}, err
 	}
-	if c.OfflineRead == 0 || c.OfflineWrite == 0 {
-		return agent.Config{}, usage{"--offline-read and --offline-write have to be more than nothing: a second is as good as never offline"}
+	read, write, err := c.bounds()
+	if err != nil {
+		return agent.Config{}, err
 	}
 	level, err := zerolog.ParseLevel(c.LogLevel)
 	if err != nil {
@@ -94,11 +96,28 @@ func (c *RunCmd) config(a *App) (agent.Config, error) {
 	}
 	return agent.Config{
 		Authority: c.Authority, InsecureAuthority: c.InsecureAuthority, DataDir: c.DataDir, Listen: c.Listen, Name: c.Name, JoinKey: key,
-		OfflineRead: time.Duration(c.OfflineRead), OfflineWrite: time.Duration(c.OfflineWrite),
+		OfflineRead: read, OfflineWrite: write,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, InsecureHTTP: c.InsecureHTTP, SocketMode: mode, SocketGroup: c.SocketGroup,
 		Hosts: c.Host, MetricsOpen: c.MetricsOpen, VendorKeys: vendors, PeerIssuer: c.TokenIss == "peer_id",
 		Version: a.Version, Log: zerolog.New(zerolog.SyncWriter(a.Stderr)).Level(level), Now: a.Now,
 	}, nil
+}
+
+// bounds are --offline-read and --offline-write; 0 is one of which nothing was said.
+func (c *RunCmd) bounds() (read, write time.Duration, err error) {
+	for at, said := range map[*time.Duration]*duration.Value{&read: c.OfflineRead, &write: c.OfflineWrite} {
+		if said == nil {
+			continue
+		}
+		if *at = time.Duration(*said); *at == 0 {
+			return 0, 0, usage{"--offline-read and --offline-write have to be more than nothing: a second is as good as never offline"}
+		}
+	}
+	if c.OfflineRead != nil && write > read {
+		return 0, 0, usage{fmt.Sprintf("--offline-write %s is longer than --offline-read %s: who may not read after that time may not write either; "+
+			"give the one for reading the longer time, or leave one out", c.OfflineWrite, c.OfflineRead)}
+	}
+	return read, write, nil
 }
 
 // joinKey reads the key from the file, or from the environment. Neither is needed on a host that has joined: then a file that

@@ -20,6 +20,7 @@ import (
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/bolt"
 	"github.com/keyturn/keyturn/internal/disk"
+	"github.com/keyturn/keyturn/internal/duration"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/listen"
@@ -65,8 +66,8 @@ type running struct {
 	tasks sync.WaitGroup
 }
 
-// Open opens the data directory, joins the cluster if this host has not done so, and makes everything ready to Run. It
-// returns ErrSettings, ErrJoinKey, ErrRefused, httpapi.ErrUnreachable where it cannot join, bolt.ErrLocked while another
+// Open opens the data directory, joins the cluster if this host has not done so, and makes everything ready to Run. Before it
+// joins it binds the address: a join key works once. It returns ErrSettings, ErrJoinKey, ErrRefused, httpapi.ErrUnreachable where it cannot join, bolt.ErrLocked while another
 // process has the directory, or what is wrong with a file.
 func Open(ctx context.Context, c Config) (*Agent, error) {
 	if err := c.check(); err != nil {
@@ -76,6 +77,10 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 	a := &Agent{c: c, generations: verdict.NewGenerations(), control: rand.Text()}
 	a.used = newReporter(a)
 	a.log = c.Log.Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) { e.Time("time", a.now()) }))
+	if c.OfflineWrite > c.OfflineRead {
+		a.log.Info().Str("offline_read", duration.Format(c.OfflineRead)).Str("offline_write", duration.Format(c.OfflineWrite)).
+			Msg("--offline-write is longer than --offline-read: what holds for reading holds for all scopes")
+	}
 	var err error
 	a.http, err = listen.New(ctx, listen.Config{
 		At: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey, InsecureHTTP: c.InsecureHTTP,
@@ -127,13 +132,9 @@ func (a *Agent) open(ctx context.Context) (err error) {
 		return err
 	}
 	if a.who.joined == nil {
-		if a.c.Name == "" {
-			a.c.Name, _ = os.Hostname()
-		}
-		if err := a.who.join(ctx, a.c, a.now()); err != nil {
+		if err := a.enter(ctx); err != nil {
 			return err
 		}
-		a.log.Info().Str("peer_id", a.Self().String()).Str("cluster_id", a.who.joined.ClusterID.String()).Msg("joined")
 	}
 	if a.up, err = newUpstream(a.c, a.who); err != nil {
 		return err
@@ -206,19 +207,22 @@ func (a *Agent) hosts() func(string) bool {
 	}
 }
 
-// Listen binds the address. From then on URL says where, and callers wait for Run.
-func (a *Agent) Listen(ctx context.Context) error { return a.http.Listen(ctx) }
+// Listen binds the address, where Open has not. From then on URL says where, and callers wait for Run.
+func (a *Agent) Listen(ctx context.Context) error {
+	if a.URL() != "" {
+		return nil
+	}
+	return a.http.Listen(ctx)
+}
 
 // URL is the address at which this host reaches the sidecar, without a trailing slash; "" before Listen.
 func (a *Agent) URL() string { return a.http.URL() }
 
 // Run answers requests and keeps the copy of the ledgers up to date until ctx ends; then it finishes what is under way and
-// closes everything. It binds the address unless Listen did.
+// closes everything. It binds the address unless Open or Listen did.
 func (a *Agent) Run(ctx context.Context) error {
-	if a.URL() == "" {
-		if err := a.Listen(ctx); err != nil {
-			return errors.Join(err, a.Close())
-		}
+	if err := a.Listen(ctx); err != nil {
+		return errors.Join(err, a.Close())
 	}
 	if err := a.sayRunning(); err != nil {
 		return errors.Join(err, a.Close())

@@ -39,7 +39,7 @@ type Config struct {
 	JoinKey string // with which it joins, on the first run only; it goes nowhere else
 
 	OfflineRead  time.Duration // how old the last proof of freshness may be for scopes that only read; 0: 24 h
-	OfflineWrite time.Duration // for all else; 0: 1 h
+	OfflineWrite time.Duration // for all else, but not longer than OfflineRead; 0: 1 h
 
 	TLSCert, TLSKey string
 	InsecureHTTP    bool

@@ -78,6 +78,13 @@ func parseDenied(name string) (deniedID, error) {
 	return deniedID{c.Credential, c.Version}, nil
 }
 
+// Deniable reports whether a name is one that a sidecar can be told to deny: a client id, of a credential or of a version, or
+// a peer id.
+func Deniable(name string) bool {
+	_, err := parseDenied(name)
+	return err == nil
+}
+
 func (n deniedID) String() string {
 	if n.id.Kind() == id.Client {
 		return id.ClientID{Credential: n.id, Version: n.version}.String()

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/disk"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
@@ -20,6 +22,30 @@ import (
 	"github.com/keyturn/keyturn/internal/peer"
 	"github.com/keyturn/keyturn/internal/token"
 )
+
+// enter joins the cluster. A join key works once, and a peer counts: what can be known to keep the sidecar from starting is
+// known before.
+func (a *Agent) enter(ctx context.Context) error {
+	a.c.Name = strings.TrimSpace(a.c.Name)
+	if a.c.Name == "" {
+		host, _ := os.Hostname()
+		a.c.Name = strings.TrimSpace(host)
+	}
+	if a.c.Name == "" {
+		return fmt.Errorf("%w: this host has no name: give this peer one with --name", ErrSettings)
+	}
+	if err := credential.CheckName(a.c.Name); err != nil {
+		return fmt.Errorf("%w: --name: %w", ErrSettings, err)
+	}
+	if err := a.Listen(ctx); err != nil {
+		return err
+	}
+	if err := a.who.join(ctx, a.c, a.now()); err != nil {
+		return err
+	}
+	a.log.Info().Str("peer_id", a.Self().String()).Str("cluster_id", a.who.joined.ClusterID.String()).Msg("joined")
+	return nil
+}
 
 // join makes this host a peer of the cluster. The keys are on disk before the authority hears of them, and the authority
 // gives the same answer to the same keys: a crash at any instant is healed by joining again with the same join key.
@@ -47,8 +73,9 @@ func (i *identity) join(ctx context.Context, c Config, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := checkLicense(answer, c.VendorKeys, at); err != nil {
-		return err
+	if err := checkLicense(answer, c.VendorKeys, at); err != nil { // only a peer is shown the license
+		return fmt.Errorf("%w; the authority counts this host as %s by now: run this again with the right --vendor-key, the same data "+
+			"directory and the same join key, or remove it with `keyturn peers remove`", err, told.PeerID)
 	}
 	if err := disk.Write(filepath.Join(c.DataDir, licenseFile), append([]byte(answer.License), '\n')); err != nil {
 		return err

@@ -64,11 +64,6 @@ func (r *Remote) Status(ctx context.Context) ([]byte, error) {
 	return r.call(ctx, httpapi.Request{Path: "/v1/sidecar/status"})
 }
 
-// Probe asks for /livez or /readyz, and returns the answer unchanged; an *httpapi.Error with 503 where it is not ready.
-func (r *Remote) Probe(ctx context.Context, path string) ([]byte, error) {
-	return r.call(ctx, httpapi.Request{Path: path})
-}
-
 // Deny refuses a credential, a version of one, or a peer on that host at once. It returns the status.
 func (r *Remote) Deny(ctx context.Context, name string) ([]byte, error) {
 	return r.post(ctx, "deny", httpapi.ControlRequest{ID: name})

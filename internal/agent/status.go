@@ -167,16 +167,25 @@ func (a *Agent) problem(at time.Time) string {
 	case a.up.refused.Load():
 		return "the authority does not take this host for a peer: its clock is wrong, or it has been removed (see keyturn peers list)"
 	}
-	if err := a.fresh(at, nil); err != nil {
-		return err.Error()
-	}
+	trouble := ""
 	if why := a.trouble.Load(); why != nil {
-		return "the ledgers cannot be pulled or kept: " + *why
+		trouble = "the ledgers cannot be pulled or kept: " + *why
 	}
-	if n := a.replica.Refused(); n > 0 {
+	if err := a.fresh(at, nil); err != nil {
+		return stale(err, trouble)
+	}
+	if n := a.replica.Refused(); n > 0 && trouble == "" {
 		return fmt.Sprintf("%d records of the authority did not fit and were not taken", n)
 	}
-	return ""
+	return trouble
+}
+
+// stale says why a copy is too old, and what to look at.
+func stale(err error, trouble string) string {
+	if trouble != "" {
+		trouble = "; " + trouble
+	}
+	return fmt.Sprintf("%v%s; see that the authority is up, the one at home too, and that this host reaches it", err, trouble)
 }
 
 // removed reports whether this host has lost its place in the cluster, as the ledger says or the authority.
