@@ -5,10 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/backoff"
 )
 
 // The wait before the first and before any later repetition.
@@ -22,13 +23,12 @@ const (
 func (c *Client) send(ctx context.Context, s sending) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
-	wait := firstWait
-	for {
+	for tries := 1; ; tries++ {
 		a, err := c.once(ctx, s)
 		if err == nil || !s.again || !passing(err) || ctx.Err() != nil {
 			return a, c.inTime(ctx, err)
 		}
-		pause := max(jitter(wait), retryAfter(err))
+		pause := max(backoff.Jitter(backoff.Grown(tries, firstWait, maxWait), backoff.Half), retryAfter(err))
 		if deadline, _ := ctx.Deadline(); deadline.Sub(c.o.Now()) < pause {
 			return a, err
 		}
@@ -40,7 +40,6 @@ func (c *Client) send(ctx context.Context, s sending) (Answer, error) {
 			return a, err
 		case <-time.After(pause):
 		}
-		wait = min(2*wait, maxWait)
 	}
 }
 
@@ -50,11 +49,6 @@ func (c *Client) inTime(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: no answer within %s", ErrUnreachable, c.o.Timeout)
 	}
 	return err
-}
-
-// jitter spreads waits over half to all of d, so that many hosts do not come back at the same instant.
-func jitter(d time.Duration) time.Duration {
-	return d/2 + rand.N(d/2+1)
 }
 
 func retryAfter(err error) time.Duration {

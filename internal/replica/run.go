@@ -3,9 +3,10 @@ package replica
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/backoff"
 )
 
 // Waits between pulls.
@@ -46,7 +47,7 @@ func (r *Replica) follow(ctx context.Context, src Source) {
 			if failures++; failures == 1 {
 				r.report(Event{What: Failed, Err: err})
 			}
-			r.rest(ctx, jitter(min(firstPause<<min(failures-1, 10), longPause)))
+			r.rest(ctx, jitter(backoff.Grown(failures, firstPause, longPause)))
 		default:
 			if failures > 0 {
 				failures = 0
@@ -74,6 +75,4 @@ func (r *Replica) rest(ctx context.Context, d time.Duration) {
 	}
 }
 
-// jitter spreads waits over the last fifth of d, so that many hosts do not come at the same instant, and none later than it
-// should.
-func jitter(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
+func jitter(d time.Duration) time.Duration { return backoff.Jitter(d, backoff.Fifth) }

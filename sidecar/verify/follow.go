@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/backoff"
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
 
@@ -34,7 +34,7 @@ var (
 
 // begin reads the source for the first time, as often as it takes until ctx is done.
 func (v *Verifier) begin(ctx context.Context) error {
-	for failures := 0; ; failures++ {
+	for failures := 1; ; failures++ {
 		err := v.learn(ctx, 0)
 		if err == nil || errors.Is(err, errWrong) {
 			return err
@@ -58,7 +58,7 @@ func (v *Verifier) follow(ctx context.Context) {
 		if asked != nil || failures > 0 {
 			wait = 0
 		}
-		floor := time.NewTimer(jitter(p.every))
+		floor := time.NewTimer(backoff.Jitter(p.every, backoff.Fifth))
 		err := v.learn(reading, wait)
 		cut := reading.Err() != nil
 		cancel()
@@ -74,8 +74,8 @@ func (v *Verifier) follow(ctx context.Context) {
 			if v.o.Report != nil {
 				v.o.Report(err)
 			}
-			v.rest(ctx, time.NewTimer(pause(failures, p.slow)))
 			failures++
+			v.rest(ctx, time.NewTimer(pause(failures, p.slow)))
 		}
 		floor.Stop()
 	}
@@ -91,14 +91,11 @@ func (v *Verifier) rest(ctx context.Context, t *time.Timer) {
 	}
 }
 
-// pause after a number of failures: a quarter of a second that doubles up to most.
-func pause(failures int, most time.Duration) time.Duration {
-	return jitter(min(250*time.Millisecond<<min(failures, 16), most))
-}
+// firstPause is the one after a failure; it doubles with each further one.
+const firstPause = 250 * time.Millisecond
 
-// jitter spreads what would happen on many hosts at once: 0.8 to 1.2 of d.
-func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+func pause(failures int, most time.Duration) time.Duration {
+	return backoff.Jitter(backoff.Grown(failures, firstPause, most), backoff.Fifth)
 }
 
 // learn does one reading.
