@@ -36,7 +36,7 @@ func (s *script) Close() error                     { s.ended <- struct{}{}; retu
 
 // Not parallel: everything that is allocated meanwhile counts.
 func TestConn_AllocatesOnlyWhatIsNew(t *testing.T) {
-	p := &pipes{make(chan net.Conn), make(chan struct{})}
+	p := newPipes()
 	r := asked()
 	r.Answer = func(r *http.Request, out []byte) ([]byte, http.Handler) {
 		return append(append(append(out, "X-Host: "...), r.Host...), "\r\n"...), nil

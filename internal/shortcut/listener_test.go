@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/shortcut"
 )
 
 // The same bytes, over a shortcut and to net/http alone, are answered the same.
@@ -143,7 +145,45 @@ func TestListener_APanicIsLoggedAndEndsTheConnection(t *testing.T) {
 		if line := <-said; !strings.HasPrefix(line, "http: panic serving "+c.LocalAddr().String()+": no ") || !strings.Contains(line, "echo") {
 			t.Errorf("%s: %s", token, line)
 		}
-		dial(t, s.address).send(get("/authz")) // it goes on
+		c = dial(t, s.address) // it goes on
+		c.send(get("/authz", "Authorization: abort"))
+		if list := c.all(); list != nil || len(said) != 0 {
+			t.Errorf("what a handler ends by itself: %+v, and %d lines", list, len(said))
+		}
+	}
+}
+
+// late is a connection on which a deadline is being set while the listener is closed.
+type late struct {
+	net.Conn
+	l     *shortcut.Listener
+	reads int
+	ended chan struct{}
+}
+
+func (c *late) SetReadDeadline(at time.Time) error {
+	if at.After(time.Now()) {
+		_ = c.l.Close() // which sets one that has passed, and then this one counts
+	}
+	return nil
+}
+
+func (c *late) Read([]byte) (int, error) { c.reads++; return 0, io.EOF }
+func (c *late) RemoteAddr() net.Addr     { return nil }
+func (c *late) Close() error             { close(c.ended); return nil }
+
+func TestListener_NobodyWaitsWhomCloseCouldNotWake(t *testing.T) {
+	t.Parallel()
+	p := newPipes()
+	l := shortcut.Listen(p, asked(), shortcut.Options{HeadTimeout: time.Hour, IdleTimeout: time.Hour, WriteTimeout: time.Hour, MaxHead: 1 << 10})
+	c := &late{l: l, ended: make(chan struct{})}
+	p.conns <- c
+	<-c.ended
+	if c.reads != 0 {
+		t.Error("it waits for a request after Close")
+	}
+	if err := l.Drain(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

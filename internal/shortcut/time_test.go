@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/shortcut"
 )
 
 // pipes is a listener whose connections are in memory, so that their deadlines follow the time of a bubble.
@@ -18,6 +20,8 @@ type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
 }
+
+func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
@@ -42,7 +46,7 @@ func (p *pipes) dial(t *testing.T) *client {
 func bubble(t *testing.T, test func(t *testing.T, e *echo, s *server, p *pipes)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &pipes{make(chan net.Conn), make(chan struct{})}
+		p := newPipes()
 		e := newEcho()
 		test(t, e, serve(t, p, e, true, nil), p)
 	})
@@ -174,6 +178,37 @@ func TestConn_AnAnswerHasItsTimeAfterAWait(t *testing.T) {
 			if want := time.Now().UTC().Format(http.TimeFormat); a.Header.Get("Date") != want || !strings.HasPrefix(a.Status, "200") {
 				t.Errorf("%s, dated %s, want %s", a.Status, a.Header.Get("Date"), want)
 			}
+		}
+	})
+}
+
+// What is handed over has no deadline any more, and all that was not answered.
+func TestConn_IsHandedOverAsItCame(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, e, r := newPipes(), newEcho(), asked()
+		r.Answer = e.answer
+		l := shortcut.Listen(p, r, shortcut.Options{HeadTimeout: time.Second, IdleTimeout: time.Second, WriteTimeout: time.Second, MaxHead: 1 << 10})
+		defer func() { _ = l.Close(); _ = l.Drain(t.Context()) }()
+		c := p.dial(t)
+		c.send(get("/authz", "Authorization: yes"))
+		c.want("/authz")
+		c.send("odd")
+		nc, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = nc.Close() }()
+		time.Sleep(time.Hour)
+		go func() { _, _ = c.Write([]byte(" indeed")); _, _ = c.in.Discard(1) }()
+		b := make([]byte, 100)
+		for _, want := range []string{"odd", " indeed"} {
+			if n, err := nc.Read(b); err != nil || string(b[:n]) != want {
+				t.Errorf("%q, %v, want %q", b[:n], err, want)
+			}
+		}
+		if _, err := nc.Write([]byte("x")); err != nil {
+			t.Error(err)
 		}
 	})
 }
