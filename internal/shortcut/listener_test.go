@@ -17,6 +17,9 @@ import (
 	"github.com/keyturn/keyturn/internal/shortcut"
 )
 
+// patience is how long a test waits for what has to happen.
+const patience = 30 * time.Second
+
 // The same bytes, over a shortcut and to net/http alone, are answered the same.
 func TestListener_AnswersAsNetHTTPDoes(t *testing.T) {
 	t.Parallel()
@@ -38,6 +41,7 @@ func TestListener_AnswersAsNetHTTPDoes(t *testing.T) {
 		"Aborts":        {yes + get("/authz", "Authorization: abort") + yes},
 		"ByteByByte":    strings.Split(yes+no+last, ""),
 		"Large":         {get("/authz", "X: "+strings.Repeat("x", 15<<10)) + yes + last},
+		"LargeOdd":      {yes + get("/authz", "TE: trailers", "X: "+strings.Repeat("x", 9<<10), "Authorization: yes") + no + last},
 		"ManyAtOnce":    {strings.Repeat(yes+no, 400) + last},
 	}
 	for name, text := range plain() {
@@ -191,12 +195,15 @@ func TestListener_ClosesWhoWaitsAndFinishesWhoIsAnswered(t *testing.T) {
 	t.Parallel()
 	e := newEcho()
 	s := serve(t, loopback(t), e, true, nil)
-	idle, fresh, busy, left := dial(t, s.address), dial(t, s.address), dial(t, s.address), dial(t, s.address)
+	idle, fresh, left := dial(t, s.address), dial(t, s.address), dial(t, s.address)
+	busy := map[string]*client{"401 Unauthorized": dial(t, s.address), "200 OK": dial(t, s.address)}
 	idle.send(get("/authz", "Authorization: yes"))
 	idle.want("/authz")
 	left.send(get("/authz", "TE: x", "Authorization: yes"))
 	left.want("/authz")
-	busy.send(get("/authz/slow", "Authorization: wait") + get("/authz", "Authorization: yes"))
+	busy["401 Unauthorized"].send(get("/authz/slow", "Authorization: wait") + get("/authz", "Authorization: yes"))
+	busy["200 OK"].send(get("/authz/slow", "Authorization: yes, later") + get("/authz", "Authorization: yes"))
+	<-e.begun
 	<-e.begun
 	drained := make(chan error, 1)
 	go func() { drained <- errors.Join(s.Shutdown(t.Context()), s.short.Drain(t.Context())) }()
@@ -214,9 +221,10 @@ func TestListener_ClosesWhoWaitsAndFinishesWhoIsAnswered(t *testing.T) {
 	default:
 	}
 	close(e.slow)
-	list := busy.all()
-	if len(list) != 1 || list[0].Status != "401 Unauthorized" || !list[0].Close {
-		t.Errorf("%+v", list)
+	for status, c := range busy {
+		if list := c.all(); len(list) != 1 || list[0].Status != status || !list[0].Close {
+			t.Errorf("%+v", list)
+		}
 	}
 	if err := <-drained; err != nil {
 		t.Error(err)
@@ -294,4 +302,29 @@ func TestListener_EndsWithItsListener(t *testing.T) {
 		t.Error(err)
 	}
 	s.ended <- http.ErrServerClosed // for the end of the test
+}
+
+// net/http ends what it refuses by closing one direction first, where the connection can do that.
+func TestListener_WhatIsHandedOverCanBeClosedForWriting(t *testing.T) {
+	t.Parallel()
+	l := shortcut.Listen(loopback(t), asked(), shortcut.Options{HeadTimeout: patience, IdleTimeout: patience, WriteTimeout: patience, MaxHead: 1 << 10})
+	defer func() { _ = l.Close(); _ = l.Drain(t.Context()) }()
+	c := dial(t, l.Addr().String())
+	c.send("odd")
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = nc.Close() }()
+	if err := nc.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.in.Peek(1); err != io.EOF {
+		t.Error(err)
+	}
+	c.send(" indeed")
+	b := make([]byte, len("odd indeed"))
+	if _, err := io.ReadFull(nc, b); err != nil || string(b) != "odd indeed" {
+		t.Errorf("%q, %v", b, err)
+	}
 }

@@ -66,6 +66,10 @@ func (e *echo) answer(r *http.Request, out []byte) ([]byte, http.Handler) {
 	switch r.Header.Get("Authorization") {
 	case "yes":
 		return append(out, "X-Seen: "+seen(r)+"\r\n"...), nil
+	case "yes, later":
+		e.begun <- struct{}{}
+		<-e.slow
+		return append(out, "X-Seen: "+seen(r)+"\r\n"...), nil
 	case "panic at once":
 		panic("no judgement")
 	}
@@ -152,7 +156,7 @@ func dial(t *testing.T, address string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return &client{c, t, bufio.NewReader(c)}
 }
 
