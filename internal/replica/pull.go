@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/authority"
@@ -19,100 +18,26 @@ type Source interface {
 // pullEvery is how far apart pulls on request begin, at least.
 const pullEvery = time.Second
 
-// pulls are pulls on request: whoever asks shares the next one that begins.
-type pulls struct {
-	mu    sync.Mutex
-	next  *round // has not begun; nil: nobody asks
-	ended bool   // Run has ended
-	wake  chan struct{}
-}
-
-// round is one pull.
-type round struct {
-	done chan struct{} // closed when it is over
-	err  error
-}
-
-func (p *pulls) init() { p.wake = make(chan struct{}, 1) }
-
-// ask joins the round that begins next.
-func (p *pulls) ask() (*round, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended {
-		return nil, ErrStopped
-	}
-	if p.next == nil {
-		p.next = &round{done: make(chan struct{})}
-		select {
-		case p.wake <- struct{}{}:
-		default:
-		}
-	}
-	return p.next, nil
-}
-
-// begin takes the round that begins now; nil: nobody asks.
-func (p *pulls) begin() *round {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	begun := p.next
-	p.next = nil
-	return begun
-}
-
-// end lets nobody ask any more, and tells those who wait.
-func (p *pulls) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ended = true
-	if p.next != nil {
-		p.next.finish(ErrStopped)
-		p.next = nil
-	}
-}
-
-func (b *round) finish(err error) {
-	b.err = err
-	close(b.done)
-}
-
 // Pull returns once a pull that began after this call has brought all that the Source had. Pulls on request begin a second
 // apart at the least, and all who ask meanwhile share the next one. Before Run it waits. It returns ErrBroken, ErrRefused,
 // ErrStopped, the Source's error, or the context's.
 func (r *Replica) Pull(ctx context.Context) error {
-	asked, err := r.pulls.ask()
-	if err != nil {
-		return err
-	}
-	select {
-	case <-asked.done:
-		return asked.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return r.pulls.Wait(ctx)
 }
 
 // Nudge asks for a pull and does not wait for it: there is news, for all that the caller knows.
-func (r *Replica) Nudge() { _, _ = r.pulls.ask() }
+func (r *Replica) Nudge() { r.pulls.Ask() }
 
 // serveAsked pulls for those who ask until ctx ends.
 func (r *Replica) serveAsked(ctx context.Context, src Source) {
 	for {
 		select {
-		case <-r.pulls.wake:
+		case <-r.pulls.Due():
 		case <-ctx.Done():
 			return
 		}
-		pause := time.NewTimer(pullEvery)
-		if asked := r.pulls.begin(); asked != nil {
-			asked.finish(r.catchUp(ctx, src))
-		}
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return
+		if asked := r.pulls.Begin(nil); asked != nil {
+			asked.Done(r.catchUp(ctx, src))
 		}
 	}
 }

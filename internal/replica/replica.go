@@ -14,6 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/news"
 	"github.com/keyturn/keyturn/internal/peer"
+	"github.com/keyturn/keyturn/internal/rounds"
 )
 
 // Options of a Replica. The zero value works.
@@ -47,7 +48,7 @@ type Replica struct {
 	applying sync.Mutex            // held by the one that changes the copy
 	broken   atomic.Pointer[error] // nil: it is whole
 	refused  atomic.Uint64
-	pulls    pulls
+	pulls    *rounds.Rounds // on request: for who is to see what is newer than the question
 	resync   resync
 
 	applied news.Bell // rings when something was applied
@@ -72,9 +73,8 @@ func Open(ctx context.Context, store authority.Store, anchor jwk.Key, o Options)
 	if err != nil {
 		return nil, err
 	}
-	r := &Replica{anchor: anchor, o: o, copy: b, told: map[string]uint64{}}
+	r := &Replica{anchor: anchor, o: o, copy: b, pulls: rounds.New(pullEvery, 0), told: map[string]uint64{}}
 	r.current.Store(b)
-	r.pulls.init()
 	return r, nil
 }
 

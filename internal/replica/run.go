@@ -19,7 +19,7 @@ const (
 // Run follows the ledgers at src until ctx ends: it asks, lets the request wait for news, and asks again; after an error it
 // comes back later and later. It runs once. After a fork it pulls nothing before Resync. It returns the context's error.
 func (r *Replica) Run(ctx context.Context, src Source) error {
-	defer r.pulls.end()
+	defer r.pulls.End(ErrStopped)
 	r.resync.start(src)
 	defer r.resync.stop()
 	var working sync.WaitGroup

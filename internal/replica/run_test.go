@@ -382,14 +382,16 @@ func TestRun_RestsForHalfAMinuteAtMost(t *testing.T) {
 func TestResync_AcceptsTheOtherLedger(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, w *waiter, h *host) {
-		lost := w.create("local")
-		w.set(func() { w.region = "local" })
+		var lost, kept id.ID
+		w.set(func() { lost, w.region = w.create("local"), "local" })
 		synctest.Wait()
 		time.Sleep(2 * time.Second)
 		w.set(func() { w.lines["local"] = w.lines["local"][:1] })
 		_ = h.r.Pull(t.Context())
-		kept := w.create("local")
-		w.set(func() { w.create("local") })
+		w.set(func() {
+			kept = w.create("local")
+			w.create("local")
+		})
 		if err := h.r.Resync(t.Context()); err != nil {
 			t.Fatalf("resync: %v", err)
 		}

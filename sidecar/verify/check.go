@@ -73,7 +73,7 @@ func (v *Verifier) judge(at time.Time, text string) (*judged, *state, error) {
 
 // ask judges again what rests on a key or a peer that the source had not told of: it may be as new as the token.
 func (v *Verifier) ask(ctx context.Context, at time.Time, text string) (*judged, *state, error) {
-	if err := v.asks.wait(ctx); err != nil {
+	if err := v.asks.Wait(ctx); err != nil {
 		return nil, nil, stale("the key or the issuer of the token is not known here, and cannot be looked up", err)
 	}
 	return v.judge(at, text)

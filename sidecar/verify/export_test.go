@@ -20,15 +20,26 @@ func Judge(f httpapi.Feed, at time.Time, text string) error {
 	return err
 }
 
-// Hurry lets readings that checks ask for follow each other without a pause.
-func (v *Verifier) Hurry() {
-	v.asks.mu.Lock()
-	defer v.asks.mu.Unlock()
-	v.asks.gap = 0
+// hasty is a source where readings that checks ask for follow each other without a pause.
+type hasty struct{ source }
+
+func (h hasty) pace() pace {
+	p := h.source.pace()
+	p.gap = 0
+	return p
+}
+
+// NewHasty is New, for a hasty source.
+func NewHasty(ctx context.Context, source string, o Options) (*Verifier, error) {
+	src, err := newSource(source, o)
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, hasty{src}, o)
 }
 
 // Sync returns when a reading that began later has been applied.
-func (v *Verifier) Sync(ctx context.Context) error { return v.asks.wait(ctx) }
+func (v *Verifier) Sync(ctx context.Context) error { return v.asks.Wait(ctx) }
 
 // Hits is how often the cache knew the answer.
 func (v *Verifier) Hits() uint64 { return v.tokens.Stats().Hits }

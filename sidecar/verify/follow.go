@@ -54,7 +54,7 @@ func (v *Verifier) follow(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
 		reading, cancel := context.WithCancel(ctx)
 		before := v.state.Load()
-		asked, wait := v.asks.begin(cancel), before.wait(p.wait)
+		asked, wait := v.asks.Begin(cancel), before.wait(p.wait)
 		if asked != nil || failures > 0 {
 			wait = 0
 		}
@@ -62,7 +62,7 @@ func (v *Verifier) follow(ctx context.Context) {
 		err := v.learn(reading, wait)
 		cut := reading.Err() != nil
 		cancel()
-		v.asks.answer(asked, err)
+		asked.Done(err)
 		switch {
 		case err == nil:
 			failures = 0
@@ -87,7 +87,7 @@ func (v *Verifier) rest(ctx context.Context, t *time.Timer) {
 	select {
 	case <-ctx.Done():
 	case <-t.C:
-	case <-v.asks.wake:
+	case <-v.asks.Due():
 	}
 }
 

@@ -148,12 +148,11 @@ func TestKeysOnly_Reads(t *testing.T) {
 func TestKeysOnly_RetiredKey(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
-	v, err := verify.New(t.Context(), issuer, verify.Options{KeysOnly: true, Transport: direct{a}, Now: a.now})
+	v, err := verify.NewHasty(t.Context(), issuer, verify.Options{KeysOnly: true, Transport: direct{a}, Now: a.now})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer v.Close()
-	v.Hurry()
 	text := a.sign(sidecarI, nil)
 	remember(t, v, text, verify.Want{})
 	a.remove(sidecarI)

@@ -125,9 +125,8 @@ func TestVerifier_AgreesWithTheGate(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			w := newWorld(t)
 			h := &history{world: w, joined: []id.ID{sidecarI}, gate: access.NewGate(w, access.Options{})}
-			h.v = w.verifier(t, verify.Options{OfflineRead: 1000 * time.Hour, OfflineWrite: 1000 * time.Hour})
+			h.v = w.hurried(t, verify.Options{OfflineRead: 1000 * time.Hour, OfflineWrite: 1000 * time.Hour})
 			defer h.v.Close()
-			h.v.Hurry()
 			actions := h.actions()
 			actions["issue2"], actions["issue3"] = actions["issue"], actions["issue"]
 			t.Repeat(actions)

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/rounds"
 	"github.com/keyturn/keyturn/internal/verdict"
 )
 
@@ -53,10 +55,15 @@ type Verifier struct {
 	generations *verdict.Generations
 	tokens      *verdict.Tokens[*judged]
 	wanted      atomic.Pointer[map[string]credential.Scope] // scopes that were wanted, as parsed
-	asks        *asks
+	asks        *rounds.Rounds                              // readings for checks of what is not known
 	stop        context.CancelFunc
 	followed    sync.WaitGroup
 }
+
+// crowd is how many checks may wait for a reading: with made-up tokens anybody can make checks wait.
+const crowd = 1024
+
+var errClosed = errors.New("the verifier is closed")
 
 // patience is how long New waits for a source that does not answer.
 const patience = 10 * time.Second
@@ -65,19 +72,26 @@ const patience = 10 * time.Second
 // Options.KeysOnly says. It waits for an answer until ctx is done, at most 10 s, and fails with an ErrStale where none comes.
 // A source that answers wrongly, or for another issuer, is an error at once. The Verifier lives until Close.
 func New(ctx context.Context, source string, o Options) (*Verifier, error) {
-	if o.Now == nil {
-		o.Now = newClock().read
-	}
 	src, err := newSource(source, o)
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
+	}
+	return start(ctx, src, o)
+}
+
+// start is New, for a source that is there.
+func start(ctx context.Context, src source, o Options) (*Verifier, error) {
+	if o.Now == nil {
+		o.Now = newClock().read
 	}
 	generations := verdict.NewGenerations()
 	tokens, err := verdict.NewTokens[*judged](generations, verdict.Limits{})
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
-	v := &Verifier{o: o, now: o.Now, source: src, generations: generations, tokens: tokens, asks: newAsks(src.pace().gap)}
+	v := &Verifier{
+		o: o, now: o.Now, source: src, generations: generations, tokens: tokens, asks: rounds.New(src.pace().gap, crowd),
+	}
 	v.wanted.Store(&map[string]credential.Scope{})
 	first, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -100,7 +114,7 @@ func (v *Verifier) Close() {
 
 func (v *Verifier) end() {
 	v.state.Store(nil) // before the cache goes: nobody may find an answer that has outlived what it rests on
-	v.asks.end()
+	v.asks.End(errClosed)
 	v.tokens.Close()
 	v.source.close()
 }

@@ -397,11 +397,22 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 // verifier follows w, by w's clock, without a network.
 func (w *world) verifier(t tester, o verify.Options) *verify.Verifier {
 	t.Helper()
+	return w.follower(t, verify.New, o)
+}
+
+// hurried follows w without pauses between the readings that checks ask for.
+func (w *world) hurried(t tester, o verify.Options) *verify.Verifier {
+	t.Helper()
+	return w.follower(t, verify.NewHasty, o)
+}
+
+func (w *world) follower(t tester, open func(context.Context, string, verify.Options) (*verify.Verifier, error), o verify.Options) *verify.Verifier {
+	t.Helper()
 	o.Transport = direct{w.handler()}
 	if o.Now == nil {
 		o.Now = w.now
 	}
-	v, err := verify.New(context.Background(), "http://127.0.0.1:8081", o)
+	v, err := open(context.Background(), "http://127.0.0.1:8081", o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,9 +423,8 @@ func (w *world) verifier(t tester, o verify.Options) *verify.Verifier {
 func open(t testing.TB) (*world, *verify.Verifier) {
 	t.Helper()
 	w := newWorld(t)
-	v := w.verifier(t, verify.Options{})
+	v := w.hurried(t, verify.Options{})
 	t.Cleanup(v.Close)
-	v.Hurry()
 	return w, v
 }
 
