@@ -156,12 +156,25 @@ func TestServer_StopsWhenTheShortcutHasAnswered(t *testing.T) {
 
 func TestServer_AListenerThatFailsEndsIt(t *testing.T) {
 	w := run(t, true, listen.Config{})
-	c := newClient(t, &http.Transport{})
+	defer close(w.slow)
+	c, busy := newClient(t, &http.Transport{}), newClient(t, &http.Transport{})
 	get(t, c, w.URL()+"/asked")
+	cut := make(chan error, 1)
+	go func() {
+		a, err := busy.Get(w.URL() + "/asked/slow")
+		if err == nil {
+			_ = a.Body.Close()
+		}
+		cut <- err
+	}()
+	<-w.begun
 	w.Close()
 	<-w.Stopping()
 	if err := w.stop(); err == nil {
 		t.Error("it says that all was well")
+	}
+	if err := <-cut; err == nil {
+		t.Error("it was answered")
 	}
 }
 

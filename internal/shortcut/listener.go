@@ -112,15 +112,11 @@ func (l *Listener) acceptAll() {
 	}
 }
 
-// start serves a connection, unless the listener has been closed.
+// start serves a connection, which ends at once where the listener has been closed meanwhile.
 func (l *Listener) start(nc net.Conn) {
 	c := newConn(l, nc)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stopping.Load() {
-		_ = nc.Close()
-		return
-	}
 	l.open[c] = struct{}{}
 	l.group.Go(c.serve)
 }
