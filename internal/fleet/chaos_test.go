@@ -59,26 +59,29 @@ func (w *world) pick() (e *entry, now entry, ok bool) {
 }
 
 // write changes credentials at the authority, for as long as ctx lasts.
-func (w *world) write(ctx context.Context) {
+func (w *world) write(ctx context.Context) { w.writing(ctx, 20*time.Millisecond, w.change) }
+
+// writing calls do with the right to write, again and again.
+func (w *world) writing(ctx context.Context, every time.Duration, do func(ctx context.Context, c *httpapi.Client, bearer string)) {
 	t := &http.Transport{}
 	defer t.CloseIdleConnections()
-	bearer := ""
+	bearer, got := "", time.Time{}
 	for ctx.Err() == nil {
 		c, err := fleet.Client(w.f.Authority, t)
 		if err != nil {
 			w.t.Error(err)
 			return
 		}
-		if bearer == "" {
+		if time.Since(got) > 30*time.Minute { // half of its life
 			tok, _, err := c.Token(ctx, httpapi.TokenParams{ClientID: w.f.ClientID, ClientSecret: w.f.Secret})
 			if err != nil {
 				pause(ctx, 50*time.Millisecond)
 				continue
 			}
-			bearer = tok.AccessToken
+			bearer, got = tok.AccessToken, time.Now()
 		}
-		w.change(ctx, c, bearer)
-		pause(ctx, 20*time.Millisecond)
+		do(ctx, c, bearer)
+		pause(ctx, every)
 	}
 }
 
@@ -93,35 +96,52 @@ func (w *world) change(ctx context.Context, c *httpapi.Client, bearer string) {
 	e, now, ok := w.pick()
 	kind := rand.N(10)
 	switch {
-	case !ok || kind < 5 || now.unsure || !now.revoked.IsZero():
-		var made httpapi.Created
-		if call(ctx, c, httpapi.Request{Method: http.MethodPost, Path: "/v1/credentials", Bearer: bearer, Body: httpapi.CreateRequest{Scopes: []string{"billing.read"}}}, &made) == nil {
-			w.note(func() { w.entries = append(w.entries, &entry{id: made.ClientID, secret: made.ClientSecret}) })
-		}
+	case !ok || kind < 5 || !now.changes():
+		w.create(ctx, c, bearer)
 	case kind < 8:
-		w.note(func() { e.turn++ })
-		seconds := int64(window / time.Second)
-		var done httpapi.Rotation
-		err := call(ctx, c, httpapi.Request{Method: http.MethodPost, Path: "/v1/credentials/" + now.id + "/rotate", Bearer: bearer, Body: httpapi.RotateRequest{WindowSeconds: &seconds}}, &done)
-		w.note(func() {
-			e.turn++
-			if err != nil {
-				e.unsure = true
-				return
-			}
-			e.old, e.oldEnds, e.secret = e.secret, done.RotatedAt.Add(window), done.ClientSecret
-		})
+		w.rotate(ctx, c, bearer, e)
 	default:
-		w.note(func() { e.turn++ })
-		err := call(ctx, c, httpapi.Request{Method: http.MethodDelete, Path: "/v1/credentials/" + now.id, Bearer: bearer}, nil)
-		w.note(func() {
-			e.turn++
-			e.unsure = err != nil
-			if err == nil {
-				e.revoked = time.Now()
-			}
-		})
+		w.revoke(ctx, c, bearer, e)
 	}
+}
+
+// changes reports whether it makes sense to change it once more.
+func (e entry) changes() bool { return !e.unsure && e.revoked.IsZero() }
+
+func (w *world) create(ctx context.Context, c *httpapi.Client, bearer string) {
+	var made httpapi.Created
+	body := httpapi.CreateRequest{Scopes: []string{"billing.read"}}
+	if call(ctx, c, httpapi.Request{Method: http.MethodPost, Path: "/v1/credentials", Bearer: bearer, Body: body}, &made) == nil {
+		w.note(func() { w.entries = append(w.entries, &entry{id: made.ClientID, secret: made.ClientSecret}) })
+	}
+}
+
+func (w *world) rotate(ctx context.Context, c *httpapi.Client, bearer string, e *entry) {
+	w.note(func() { e.turn++ })
+	seconds := int64(window / time.Second)
+	var done httpapi.Rotation
+	body := httpapi.RotateRequest{WindowSeconds: &seconds}
+	err := call(ctx, c, httpapi.Request{Method: http.MethodPost, Path: "/v1/credentials/" + e.id + "/rotate", Bearer: bearer, Body: body}, &done)
+	w.note(func() {
+		e.turn++
+		if err != nil {
+			e.unsure = true
+			return
+		}
+		e.old, e.oldEnds, e.secret = e.secret, done.RotatedAt.Add(window), done.ClientSecret
+	})
+}
+
+func (w *world) revoke(ctx context.Context, c *httpapi.Client, bearer string, e *entry) {
+	w.note(func() { e.turn++ })
+	err := call(ctx, c, httpapi.Request{Method: http.MethodDelete, Path: "/v1/credentials/" + e.id, Bearer: bearer}, nil)
+	w.note(func() {
+		e.turn++
+		e.unsure = err != nil
+		if err == nil {
+			e.revoked = time.Now()
+		}
+	})
 }
 
 func call(ctx context.Context, c *httpapi.Client, r httpapi.Request, into any) error {
@@ -138,8 +158,8 @@ func (w *world) note(what func()) {
 	what()
 }
 
-// ask loads one sidecar, and holds each answer against what was promised.
-func (w *world) ask(ctx context.Context, p *fleet.Process) {
+// ask shows secrets to one sidecar, one of so many a wrong one, and holds each answer against what was promised.
+func (w *world) ask(ctx context.Context, p *fleet.Process, wrong int, every time.Duration) {
 	t := &http.Transport{}
 	defer t.CloseIdleConnections()
 	for ctx.Err() == nil {
@@ -150,7 +170,7 @@ func (w *world) ask(ctx context.Context, p *fleet.Process) {
 		}
 		kind, secret := "current", now.secret
 		switch {
-		case rand.N(4) == 0:
+		case rand.N(wrong) == 0:
 			kind, secret = "wrong", credential.NewSecret().Reveal()
 		case now.old != "" && rand.N(2) == 0:
 			kind, secret = "superseded", now.old
@@ -164,16 +184,22 @@ func (w *world) ask(ctx context.Context, p *fleet.Process) {
 		if status == 0 {
 			pause(ctx, 5*time.Millisecond) // it is down
 		}
+		pause(ctx, every)
 	}
 }
 
 // authz asks a sidecar with Basic; 0 is no answer.
 func authz(ctx context.Context, t http.RoundTripper, url, id, secret string) int {
+	return asks(ctx, t, url, func(r *http.Request) { r.SetBasicAuth(id, secret) })
+}
+
+// asks asks a sidecar with what show adds.
+func asks(ctx context.Context, t http.RoundTripper, url string, show func(*http.Request)) int {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/authz", nil)
 	if err != nil {
 		return 0
 	}
-	r.SetBasicAuth(id, secret)
+	show(r)
 	a, err := t.RoundTrip(r)
 	if err != nil {
 		return 0
@@ -200,8 +226,10 @@ func (w *world) judge(e *entry, now entry, where, kind string, status int, began
 		bad = fmt.Sprintf("let in %s after its revocation", began.Sub(now.revoked))
 	case status == 200 && kind == "superseded" && began.After(now.oldEnds.Add(slack)):
 		bad = fmt.Sprintf("let in %s after its deadline", began.Sub(now.oldEnds))
-	case status == 401 && kind == "current" && !dead:
+	case status == 401 && kind == "current" && !dead, status == 401 && kind == "issue" && !dead:
 		bad = "locked out with the current secret"
+	case status == 401 && kind == "token" && !dead:
+		bad = "locked out with a token of the current secret"
 	case status == 401 && kind == "superseded" && !dead && ended.Before(now.oldEnds.Add(-slack)):
 		bad = "locked out inside the window"
 	}
@@ -282,7 +310,7 @@ func TestFleet_NoWrongAnswerWhateverBreaks(t *testing.T) {
 	var working sync.WaitGroup
 	working.Go(func() { w.write(ctx) })
 	for _, p := range f.Sidecars {
-		working.Go(func() { w.ask(ctx, p) })
+		working.Go(func() { w.ask(ctx, p, 4, 0) })
 	}
 	if err := w.breakThings(ctx); err != nil {
 		t.Error(err)
