@@ -37,6 +37,13 @@ func pureRules() []Rule {
 		Reach: Own,
 		Why:   "adapters share a contract (storetest), not code: every sidecar would link the AWS SDK",
 	}, {
+		Name:  "waiting",
+		From:  []string{"./internal/backoff/...", "./internal/rounds/..."},
+		Not:   []string{"./internal/...", "net/...", "os/...", "github.com/..."},
+		Reach: Direct,
+		Why: "how long to wait and for whom is decided without knowing for what, so that all who wait can share it, and other " +
+			"people's services that link sidecar/verify get nothing more with it",
+	}, {
 		Name:  "shortcut",
 		From:  []string{"./internal/shortcut/..."},
 		Not:   []string{"./internal/...", "github.com/...", "unsafe/..."},
