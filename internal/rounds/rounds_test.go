@@ -157,7 +157,14 @@ func TestRounds_Cut(t *testing.T) {
 		r := rounds.New(time.Second, 0)
 		r.Ask()
 		r.Begin(nil).Done(nil)
-		ctx, cut := context.WithCancel(t.Context())
+		select {
+		case <-r.Due():
+			t.Error("a round that has begun is still due")
+		default:
+		}
+		cuts := 0
+		ctx, cancel := context.WithCancel(t.Context())
+		cut := func() { cuts++; cancel() }
 		if b := r.Begin(cut); b != nil {
 			t.Error("a round that nobody has asked for")
 		}
@@ -186,8 +193,8 @@ func TestRounds_Cut(t *testing.T) {
 		}
 		r.Ask()
 		time.Sleep(time.Minute)
-		if again.Err() != nil {
-			t.Error("a round that was asked for is cut")
+		if again.Err() != nil || cuts != 1 {
+			t.Errorf("a round that was asked for is cut, or what was over: %v, %d times", again.Err(), cuts)
 		}
 	})
 }
@@ -218,5 +225,11 @@ func TestRounds_End(t *testing.T) {
 			t.Error("a round begins after the end")
 		}
 		r.End(errOver)
+		fresh := rounds.New(time.Second, 0)
+		fresh.End(errOver)
+		fresh.Ask()
+		if b := fresh.Begin(nil); b != nil {
+			t.Error("a round begins after the end of what never began")
+		}
 	})
 }
