@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"net/http"
-	"net/textproto"
 	"strings"
 
 	"github.com/keyturn/keyturn/internal/shortcut"
@@ -19,8 +18,8 @@ func authzReads() []string { return []string{"Authorization", HeaderClientReques
 
 // answerShortly implements shortcut.Route's Answer.
 func (s *SidecarServer) answerShortly(r *http.Request, out []byte) ([]byte, http.Handler) {
-	if s.hosts != nil && !s.hosts(r.Host) || !isAuthz(r.URL.Path) {
-		return out, s
+	if s.hosts != nil && !s.hosts(r.Host) {
+		return out, s.foreign
 	}
 	l, err := s.authz.decide(r)
 	if err != nil {
@@ -46,5 +45,5 @@ func appendField(out []byte, name, value string) []byte {
 	if strings.IndexByte(value, '\n') >= 0 || strings.IndexByte(value, '\r') >= 0 {
 		value = strings.NewReplacer("\r", " ", "\n", " ").Replace(value)
 	}
-	return append(append(out, textproto.TrimString(value)...), "\r\n"...)
+	return append(append(out, value...), "\r\n"...)
 }
