@@ -101,11 +101,7 @@ func (c *conn) mayRead(wait time.Duration) bool {
 // handOver gives the connection to net/http as if nothing had been read but what was answered.
 func (c *conn) handOver(rest []byte) bool {
 	_ = c.SetDeadline(time.Time{})
-	if !c.l.pass(accepted{conn: &handed{c.Conn, rest}}) {
-		return false
-	}
-	c.l.count.Add(1)
-	return true
+	return c.l.pass(accepted{conn: &handed{c.Conn, rest}})
 }
 
 // answer answers the request whose head has been read from raw. It is false where it was the last one.

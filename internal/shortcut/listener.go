@@ -50,13 +50,16 @@ func Listen(l net.Listener, r Route, o Options) *Listener {
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case a := <-l.handed:
+		if a.conn != nil {
+			l.count.Add(1)
+		}
 		return a.conn, a.err
 	case <-l.stopped:
 		return nil, net.ErrClosed
 	}
 }
 
-// HandedOver is how many connections went to net/http.
+// HandedOver is how many connections Accept has returned.
 func (l *Listener) HandedOver() int64 { return l.count.Load() }
 
 // Close implements net.Listener. Connections that wait for a request are closed at once; a request that is being answered
