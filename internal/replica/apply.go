@@ -58,6 +58,7 @@ func (r *Replica) merge(ctx context.Context, at time.Time, b *book, page authori
 	a := admission{book: b, at: at, page: page, refuse: r.refuse}
 	misfit := a.admit(ctx)
 	proof, unproven := b.judge(at, page.Freshness)
+	r.noteClock(proof, unproven)
 	if unproven != nil {
 		r.report(Event{What: Unproven, Err: unproven})
 	}

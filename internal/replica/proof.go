@@ -31,9 +31,42 @@ func (b *book) judge(at time.Time, signed *ledger.Signed) (proven, error) {
 	case says.Cluster != b.verifier.Cluster():
 		return proven{}, fmt.Errorf("%w: a proof of freshness of %.64q", ledger.ErrRecord, says.Cluster)
 	case says.At.After(at.Add(access.Leeway)):
-		return proven{}, fmt.Errorf("a proof of freshness from %s: a clock is wrong", says.At.Format(time.RFC3339))
+		return proven{}, earlyError{says.At}
 	}
 	return proven{*signed, says}, nil
+}
+
+// earlyError refuses a proof of freshness that is whole, and from the future of this host.
+type earlyError struct{ at time.Time }
+
+func (e earlyError) Error() string {
+	return fmt.Sprintf("a proof of freshness from %s: a clock is wrong", e.at.Format(time.RFC3339))
+}
+
+// earlyHolds is for how long after a proof that was from the future, by this host's own clock, the clock is known to be behind:
+// the next proof comes before that.
+const earlyHolds = time.Minute
+
+// ClockBehind reports whether the clock of this host says, with instant at, less than what is proven, by more than the leeway
+// between two hosts. Such a clock can judge no deadline: neither whether a token is good yet, nor how old the copy is. It goes
+// by the newest proof that counts, and by the last one that came, which does not count where it is from the future.
+func (r *Replica) ClockBehind(at time.Time) bool {
+	if at.Before(r.Fresh().Add(-access.Leeway)) {
+		return true
+	}
+	early := r.early.Load()
+	return early != 0 && at.Before(time.Unix(early, 0).Add(earlyHolds))
+}
+
+// noteClock keeps what the last proof that came says of this host's clock.
+func (r *Replica) noteClock(p proven, unproven error) {
+	var early earlyError
+	switch {
+	case errors.As(unproven, &early):
+		r.early.Store(early.at.Unix())
+	case !p.says.At.IsZero():
+		r.early.Store(0)
+	}
 }
 
 // newest is the newest of the known proofs and p that cursors have reached; the zero proof where that is the present one.

@@ -113,3 +113,70 @@ func TestReplica_TellsHeads(t *testing.T) {
 		t.Errorf("page: %+v, %v", p, err)
 	}
 }
+
+// Answers to requests that were under way side by side may come in any order: what has been applied is there.
+func TestReplica_HeadsAreNeverBelowTheCursors(t *testing.T) {
+	t.Parallel()
+	s, h := newScribe(t, "local"), newHost(t, "anchor")
+	if got := h.r.Heads(); len(got) != 0 {
+		t.Errorf("before anything was told: %v", got)
+	}
+	s.create("local")
+	older := s.page(nil, 100)
+	s.create("local")
+	s.create("other")
+	h.apply(s.page(nil, 100))
+	h.apply(older)
+	if got := h.r.Heads(); got["local"] != 5 || got["other"] != 2 {
+		t.Errorf("heads %v, cursors %v", got, h.r.Cursors())
+	}
+}
+
+// A proof from the future does not count, and says that a clock is wrong for as long as none comes that is not.
+func TestReplica_ClockBehind(t *testing.T) {
+	t.Parallel()
+	s, h := newScribe(t, "local"), newHost(t, "anchor")
+	h.pull(s)
+	if h.r.ClockBehind(start) || h.r.ClockBehind(start.Add(-30*time.Second)) || !h.r.ClockBehind(start.Add(-31*time.Second)) {
+		t.Error("the clock is behind by more than 30 seconds, and by no less")
+	}
+	stranger := newScribe(t, "local")
+	stranger.seed = "stranger"
+	for _, ahead := range []time.Duration{31 * time.Second, time.Hour} {
+		unsigned := s.page(nil, 100)
+		unsigned.Freshness = stranger.prove(nil, start.Add(ahead))
+		h.apply(unsigned)
+		if h.r.ClockBehind(start) {
+			t.Errorf("%s: a stranger says so", ahead)
+		}
+		s.at = start.Add(ahead)
+		h.pull(s)
+		if !h.r.ClockBehind(start) || !h.r.ClockBehind(start.Add(20*time.Second)) || !h.r.Fresh().Equal(start) {
+			t.Errorf("%s: behind %v, fresh %v", ahead, h.r.ClockBehind(start), h.r.Fresh())
+		}
+		if h.r.ClockBehind(start.Add(ahead + time.Minute)) {
+			t.Errorf("%s: still, when this clock is past it", ahead)
+		}
+		s.withheld = true
+		h.pull(s)
+		if !h.r.ClockBehind(start) {
+			t.Errorf("%s: a page without a proof says nothing of a clock", ahead)
+		}
+		s.withheld, s.at = false, start
+		h.pull(s)
+		if h.r.ClockBehind(start) {
+			t.Errorf("%s: still, after a proof that is from now", ahead)
+		}
+	}
+}
+
+// A host whose clock was wrong from the start has never had a proof that counts.
+func TestReplica_ClockBehindFromTheStart(t *testing.T) {
+	t.Parallel()
+	s, h := newScribe(t, "local"), newHost(t, "anchor")
+	h.at = start.Add(-45 * time.Second)
+	h.pull(s)
+	if !h.r.ClockBehind(h.at) || !h.r.Fresh().IsZero() {
+		t.Errorf("behind %v, fresh %v", h.r.ClockBehind(h.at), h.r.Fresh())
+	}
+}

@@ -48,6 +48,7 @@ type Replica struct {
 	applying sync.Mutex            // held by the one that changes the copy
 	broken   atomic.Pointer[error] // nil: it is whole
 	refused  atomic.Uint64
+	early    atomic.Int64   // the instant of the last proof that came, seconds since 1970, where that is in the future; 0: it is not
 	pulls    *rounds.Rounds // on request: for who is to see what is newer than the question
 	resync   resync
 
@@ -175,11 +176,21 @@ func (r *Replica) Cursors() authority.Cursor {
 	return b.cursors()
 }
 
-// Heads says how long each region's ledger is, as the sender of the last page told it.
+// Heads says how long each region's ledger is, as the sender of the last page told it: empty before the first one. A ledger
+// is never shorter than what has been applied of it: pages are asked for side by side, and an older answer may come last.
 func (r *Replica) Heads() map[string]uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
 	r.toldMu.Lock()
-	defer r.toldMu.Unlock()
-	return maps.Clone(r.told)
+	heads := maps.Clone(r.told)
+	r.toldMu.Unlock()
+	if len(heads) == 0 {
+		return map[string]uint64{}
+	}
+	for region, cursor := range r.copy.cursors() {
+		heads[region] = max(heads[region], cursor)
+	}
+	return heads
 }
 
 // Refused counts the records that did not fit. One that comes again counts again.

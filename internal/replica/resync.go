@@ -63,17 +63,18 @@ func (r *Replica) Resync(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a store for the new copy: %w", err)
 	}
-	if err := r.fill(ctx, src, spare.Store()); err != nil {
+	heads, err := r.fill(ctx, src, spare.Store())
+	if err != nil {
 		return errors.Join(err, spare.Discard())
 	}
-	return r.replace(ctx, spare)
+	return r.replace(ctx, spare, heads)
 }
 
-// fill pulls everything into an empty store.
-func (r *Replica) fill(ctx context.Context, src Source, store authority.Store) error {
+// fill pulls everything into an empty store, and returns how long the ledgers were at the end.
+func (r *Replica) fill(ctx context.Context, src Source, store authority.Store) (heads map[string]uint64, err error) {
 	b, err := openBook(ctx, store, r.anchor)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	began := r.now()
 	for {
@@ -81,29 +82,30 @@ func (r *Replica) fill(ctx context.Context, src Source, store authority.Store) e
 		page, err := src.Ledger(asking, b.cursors(), authority.MaxLedgerPage, 0)
 		cancel()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		n, err := r.merge(ctx, r.now(), b, page, nil)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if n == 0 || reached(b.cursors(), page.Heads) {
 			if _, err := b.getCluster(); err != nil {
-				return err
+				return nil, err
 			}
 			if b.freshAt().Before(began.Add(-2 * time.Minute)) {
-				return fmt.Errorf("%w: the new copy is not proven to be as fresh as the one in use", ErrRefused)
+				return nil, fmt.Errorf("%w: the new copy is not proven to be as fresh as the one in use", ErrRefused)
 			}
-			return nil
+			return page.Heads, nil
 		}
 	}
 }
 
-// replace puts the filled store in the place of the one in use. Nobody reads meanwhile.
-func (r *Replica) replace(ctx context.Context, spare Spare) error {
+// replace puts the filled store in the place of the one in use, and its heads in the place of those of the ledger before it.
+// Nobody reads meanwhile.
+func (r *Replica) replace(ctx context.Context, spare Spare, heads map[string]uint64) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
-	if err := r.swap(ctx, spare); err != nil {
+	if err := r.swap(ctx, spare, heads); err != nil {
 		return fmt.Errorf("put the new copy in its place: %w", err)
 	}
 	r.broken.Store(nil)
@@ -116,7 +118,7 @@ func (r *Replica) replace(ctx context.Context, spare Spare) error {
 	return nil
 }
 
-func (r *Replica) swap(ctx context.Context, spare Spare) error {
+func (r *Replica) swap(ctx context.Context, spare Spare, heads map[string]uint64) error {
 	ctx = context.WithoutCancel(ctx) // there is no way back from the middle of it
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,5 +137,6 @@ func (r *Replica) swap(ctx context.Context, spare Spare) error {
 	}
 	r.copy = b
 	r.current.Store(b)
+	r.tell(heads)
 	return nil
 }

@@ -413,6 +413,28 @@ func TestResync_AcceptsTheOtherLedger(t *testing.T) {
 	})
 }
 
+// The heads that are told afterwards are those of the ledger that was accepted, which may be the shorter one.
+func TestResync_TellsTheNewHeads(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *waiter, h *host) {
+		w.set(func() { w.region = "local"; w.create("local"); w.create("local"); w.create("local") })
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		if got := h.r.Heads()["local"]; got != 7 {
+			t.Fatalf("heads before: %d", got)
+		}
+		w.set(func() { w.lines["local"] = w.lines["local"][:1] })
+		_ = h.r.Pull(t.Context())
+		w.set(func() { w.create("local") })
+		if err := h.r.Resync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if heads, cursor := h.r.Heads(), h.r.Cursors()["local"]; heads["local"] != 3 || cursor != 3 {
+			t.Errorf("heads %v, cursor %d, want 3 and 3", heads, cursor)
+		}
+	})
+}
+
 // What was true once is no reason to give up what is known now: a new copy has to be as fresh as any can be.
 func TestResync_NeedsAProofOfNow(t *testing.T) {
 	t.Parallel()
