@@ -109,7 +109,7 @@ func publicKey(text []byte) (*jwk.Key, error) {
 func (c *call) target() (id.ClientID, error) {
 	target, err := id.ParseClientID(c.PathValue("client_id"))
 	if err != nil {
-		return target, refuse(http.StatusNotFound, NotFound, "there is no such credential: a client id looks like cli_<26 characters>, or that and -<version>")
+		return target, refuse(http.StatusNotFound, NotFound, "there is no such credential: a client id is cli_ and 26 letters or digits, or that with -7 (a version) behind it")
 	}
 	return target, nil
 }

@@ -73,7 +73,7 @@ func (s *server) listJoinKeys(c *call) (answer, error) {
 func (s *server) revokeJoinKey(c *call) (answer, error) {
 	target, err := id.Parse(id.JoinKey, c.PathValue("join_key_id"))
 	if err != nil {
-		return answer{}, refuse(http.StatusNotFound, NotFound, "there is no such join key: its id looks like jk_<26 characters>")
+		return answer{}, refuse(http.StatusNotFound, NotFound, "there is no such join key: an id is jk_ and 26 letters or digits")
 	}
 	reason, err := c.reason()
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *server) listPeers(c *call) (answer, error) {
 func (c *call) peerID() (id.ID, error) {
 	target, err := id.Parse(id.Peer, c.PathValue("peer_id"))
 	if err != nil {
-		return "", refuse(http.StatusNotFound, NotFound, "there is no such peer: its id looks like peer_<26 characters>")
+		return "", refuse(http.StatusNotFound, NotFound, "there is no such peer: an id is peer_ and 26 letters or digits")
 	}
 	return target, nil
 }

@@ -35,6 +35,9 @@ func (f *fixture) refuse(what string, list []wrong) {
 			if strings.Contains(string(a.Body), f.secret) {
 				f.T.Errorf("%s: %s: the answer repeats a secret", what, w.name)
 			}
+			if strings.Contains(string(a.Body), `\u003`) {
+				f.T.Errorf("%s: %s: words that JSON has to escape are hard to read: %.200s", what, w.name, a.Body)
+			}
 		}
 	})
 }
