@@ -163,6 +163,7 @@ func (f founding) draft(d *draft) (Bootstrapped, error) {
 	}
 	cluster, self := id.New(id.Cluster, d.At), id.New(id.Peer, d.At)
 	d.founding = cluster
+	d.claims = append(d.claims, usageBegunClaim(d.At))
 	d.add(fact{
 		kind: ledger.KindCluster, subject: cluster, lists: []string{listClusters},
 		body: ledger.ClusterBody{

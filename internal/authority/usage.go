@@ -41,7 +41,8 @@ func usageKeyOf(reporter id.ID, clientID string, version int) string {
 	return fmt.Sprintf("usage:%s:%s:%d", reporter, clientID, version)
 }
 
-// ReportUsage keeps what a peer, the caller, tells of itself. A report that was kept before is no error. It takes the scope
+// ReportUsage keeps what a peer, the caller, tells of itself. A report that was kept before is no error; what is told again under
+// its id, and more, counts once. It takes the scope
 // ledger.read, and returns access.ErrForbidden, ErrInput, a *TooSoonError within a minute of the report before, or
 // access.ErrUnavailable.
 func (a *Authority) ReportUsage(ctx context.Context, caller access.Caller, at time.Time, r usage.Report) error {
@@ -71,14 +72,21 @@ func (a *Authority) note(ctx context.Context, at time.Time, where noted, r usage
 	switch {
 	case err != nil:
 		return err
-	case r.ID != "" && n.Report == r.ID:
+	case where.paced && n.Holds(r), !where.paced && r.ID != "" && n.Report == r.ID: // what is told here is sent again as it was
 		return nil
 	case where.paced && n.Early(r, at) > 0:
 		return &TooSoonError{n.Early(r, at)}
 	case held.Key != "" && !held.Gives(at):
 		return &TooSoonError{max(held.Yields.Sub(at), time.Second)}
 	}
-	value, err := n.Merge(r, at, where.sources).Encode()
+	if _, err := a.usageBegun(ctx, at); err != nil {
+		return err
+	}
+	n = n.Merge(r, at, where.sources)
+	if !where.paced {
+		n.Told = nil
+	}
+	value, err := n.Encode()
 	if err != nil {
 		return err
 	}
@@ -142,26 +150,39 @@ func (a *Authority) Usage(ctx context.Context, caller access.Caller, at time.Tim
 	if err != nil {
 		return nil, err
 	}
-	reporters := make([]usage.Reporter, 0, len(peers))
-	names := map[string]bool{}
-	for _, p := range peers {
-		if p.Status() != peer.Active {
-			continue
-		}
-		r := usage.Reporter{ID: p.ID, Name: p.Name, Authority: p.Role == peer.Authority}
-		if r.Authority {
-			r.Name = "authority " + p.Region
-		}
-		if r.Name == "" || names[r.Name] {
-			r.Name = strings.TrimSpace(r.Name + " " + p.ID.String())
-		}
-		names[r.Name] = true
-		reporters = append(reporters, r)
+	begun, err := a.usageBegun(ctx, at)
+	if err != nil {
+		return nil, err
 	}
+	reporters := reportersOf(peers)
 	if err := a.readNotes(ctx, at, c, reporters); err != nil {
 		return nil, err
 	}
-	return usage.Judge(c, at, reporters), nil
+	return usage.Judge(c, at, begun, reporters), nil
+}
+
+// reportersOf are peers under names that tell them apart; of those that were removed, the name alone is not enough where
+// another has it.
+func reportersOf(peers []*peer.Peer) []usage.Reporter {
+	reporters := make([]usage.Reporter, 0, len(peers))
+	names := map[string]bool{}
+	for _, status := range []peer.Status{peer.Active, peer.Removed} {
+		for _, p := range peers {
+			if p.Status() != status {
+				continue
+			}
+			r := usage.Reporter{ID: p.ID, Name: p.Name, Authority: p.Role == peer.Authority, LeftAt: p.LeftAt}
+			if r.Authority {
+				r.Name = "authority " + p.Region
+			}
+			if r.Name == "" || names[r.Name] {
+				r.Name = strings.TrimSpace(r.Name + " " + p.ID.String())
+			}
+			names[r.Name] = true
+			reporters = append(reporters, r)
+		}
+	}
+	return reporters
 }
 
 // readNotes fills in what the reporters have told.
@@ -172,6 +193,9 @@ func (a *Authority) readNotes(ctx context.Context, at time.Time, c *credential.C
 }
 
 func (a *Authority) readReporter(ctx context.Context, at time.Time, c *credential.Credential, r *usage.Reporter) error {
+	if !r.LeftAt.IsZero() && at.Sub(r.LeftAt) > usage.Kept {
+		return nil // all that it told is older
+	}
 	var pending []usage.Use
 	if r.ID == a.Self() {
 		pending = a.used.pending() // before the note is read: what moves from here to there meanwhile is not overlooked

@@ -16,6 +16,7 @@ import (
 // ownUsage is what this authority's own callers have used.
 type ownUsage struct {
 	tally *usage.Tally
+	begun atomic.Pointer[time.Time] // since when uses are noted; nil: not read yet
 
 	mu      sync.Mutex                   // held by who stores
 	sending atomic.Pointer[usage.Report] // what is being noted, or may have been, though nobody said so
@@ -67,6 +68,9 @@ func (a *Authority) StoreUsage(ctx context.Context, at time.Time) error {
 
 // storeAll notes everything. A report whose outcome is not known is sent again as it was, so that nothing counts twice.
 func (a *Authority) storeAll(ctx context.Context, at time.Time, key string) error {
+	if _, err := a.usageBegun(ctx, at); err != nil { // also where nobody comes
+		return err
+	}
 	r := a.used.sending.Load()
 	if r == nil {
 		uses, _ := a.used.tally.Take()

@@ -128,8 +128,8 @@ func TestUsage_OwnCallersCountAtOnceAndAreNotedOnceAMinute(t *testing.T) {
 			if notes.claims != 1 && notes.claims != 5 {
 				t.Errorf("%d writes", notes.claims)
 			}
-			if !sole && (notes.claims != 1 || notes.reads != 1) {
-				t.Errorf("%d writes and %d reads within a minute", notes.claims, notes.reads)
+			if !sole && (notes.claims != 1 || notes.reads != 2) {
+				t.Errorf("%d writes and %d reads within a minute: of since when uses are noted, and of the note", notes.claims, notes.reads)
 			}
 			if d := cmp.Diff(map[int][]string{1: {"authority local (x) 5"}}, w.used()); d != "" {
 				t.Error(d)
@@ -249,10 +249,158 @@ func TestUsage_PeersOfOneNameAreToldApart(t *testing.T) {
 	if strings.Count(all, "host (x)") != 1 || strings.Count(all, "host "+one.peer.String()+" (x)")+strings.Count(all, "host "+two.peer.String()+" (x)") != 1 {
 		t.Error(all)
 	}
-	w.remove(two.peer)
-	if got := w.used()[1]; len(got) != 1 {
-		t.Errorf("a removed peer still counts: %v", got)
+	w.remove(one.peer) // who is here goes by the name alone
+	if d := cmp.Diff([]string{"host (x) 1", "host " + one.peer.String() + " (x) 1"}, w.used()[1]); d != "" {
+		t.Error(d)
 	}
+	v := w.usage()[0]
+	if len(v.Unreported) != 0 || len(v.AcceptedBy) != 1 || v.AcceptedBy[0].ID != two.peer {
+		t.Errorf("a removed peer still accepts: %+v", v)
+	}
+	reads := &counting{Store: w.store}
+	w.over(reads)
+	w.usage()
+	some := reads.reads
+	w.later(31 * day)
+	if w.usage(); reads.reads-some != some-2 { // neither the removed peer's note, nor again since when there are notes
+		t.Errorf("%d reads, then %d, where all that a removed peer has told is old", some, reads.reads-some)
+	}
+}
+
+// usage says who uses each version of the shared credential.
+func (w *world) usage() []usage.Version {
+	w.t.Helper()
+	list, err := w.a.Usage(ctx, w.root, w.at, w.credential(w.shared().Credential))
+	if err != nil {
+		w.t.Fatalf("usage: %v", err)
+	}
+	return list
+}
+
+// An import takes the ledger along, and no notes: of what was superseded before, nobody knows who uses it.
+func TestUsage_AnImportBeginsAnew(t *testing.T) {
+	t.Parallel()
+	for _, sole := range []bool{true, false} {
+		t.Run(fmt.Sprint("SoleWriter", sole), func(t *testing.T) {
+			t.Parallel()
+			w := found(t, func(o *authority.Options) { o.Private, o.SoleWriter = true, sole })
+			h := w.joined()
+			client := w.founded.Credential.ClientID
+			tell := func(name string, uses ...usage.Use) {
+				t.Helper()
+				if err := w.a.ReportUsage(ctx, w.asPeer(h), w.at, w.report(name, uses...)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tell("a", w.shown(client(1), 1, "x"))
+			w.later(time.Minute)
+			w.rotate(w.root, w.shared(), authority.RotateRequest{Window: 168 * time.Hour})
+			w.later(time.Minute)
+			tell("b", w.shown(client(2), 2, "y"))
+			before := w.usage()[0]
+			if v := before.Verdict; !before.KnownSince.IsZero() || len(v.WouldLockOut) != 1 || len(v.Unknown) != 0 {
+				t.Errorf("before: %+v", v)
+			}
+			store := newStore(t)
+			if _, err := authority.Import(ctx, store, w.custody.LedgerKey(), reader(w.export())); err != nil {
+				t.Fatal(err)
+			}
+			w.over(store)
+			w.later(time.Minute)
+			begun := w.at
+			tell("c", w.shown(client(2), 2, "y"))
+			w.later(time.Hour)
+			w.over(store) // another process remembers
+			w.later(time.Minute)
+			tell("d", w.shown(client(2), 2, "y"))
+			want := "unknown who used it before " + begun.Format(time.RFC3339) + ": the notes of before are gone"
+			if v := w.usage()[0]; v.Verdict.Safe || v.Verdict.Text != want || !v.KnownSince.Equal(begun) {
+				t.Errorf("after: %s, known since %s", v.Verdict.Text, v.KnownSince)
+			}
+			w.rotate(w.root, w.shared(), authority.RotateRequest{Window: 168 * time.Hour})
+			w.later(25 * time.Hour)
+			tell("e", w.shown(client(3), 3, "y"))
+			for i, safe := range []bool{false, true} {
+				if v := w.usage()[i]; v.Verdict.Safe != safe {
+					t.Errorf("version %d a day later: %s", i+1, v.Verdict.Text)
+				}
+			}
+		})
+	}
+}
+
+// The notes begin although nobody comes, and nobody asks.
+func TestUsage_BeginsWithTheFirstRound(t *testing.T) {
+	t.Parallel()
+	w := found(t, func(o *authority.Options) { o.Private, o.SoleWriter = true, true })
+	store := newStore(t)
+	if _, err := authority.Import(ctx, store, w.custody.LedgerKey(), reader(w.export())); err != nil {
+		t.Fatal(err)
+	}
+	w.over(store)
+	w.later(time.Minute)
+	begun := w.at
+	if err := w.a.StoreUsage(ctx, w.at); err != nil {
+		t.Fatal(err)
+	}
+	w.later(day)
+	if v := w.usage()[0]; !v.KnownSince.Equal(begun) {
+		t.Errorf("known since %s, want %s", v.KnownSince, begun)
+	}
+}
+
+// Two processes can find at once that there are no notes yet: one says since when there are, for both.
+func TestUsage_BeginsOnce(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	store := newStore(t)
+	if _, err := authority.Import(ctx, store, w.custody.LedgerKey(), reader(w.export())); err != nil {
+		t.Fatal(err)
+	}
+	begun := w.at.Add(time.Second)
+	faster := &between{Store: store, do: func() {
+		other, err := authority.Open(ctx, store, w.custody, w.o)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := other.Usage(ctx, w.root, begun, w.credential(w.shared().Credential)); err != nil {
+			t.Error(err)
+		}
+	}}
+	w.over(faster)
+	w.later(time.Minute)
+	if v := w.usage()[0]; !v.KnownSince.Equal(begun) {
+		t.Errorf("known since %s, want %s", v.KnownSince, begun)
+	}
+	for _, text := range []string{"x", ""} { // what is damaged is never taken for a memory
+		damaged := newStore(t)
+		if _, err := authority.Import(ctx, damaged, w.custody.LedgerKey(), reader(w.export())); err != nil {
+			t.Fatal(err)
+		}
+		if err := damaged.Claim(ctx, authority.Claim{Key: "usage-begun", Value: []byte(text), At: w.at, ExpiresAt: w.at.Add(day)}); err != nil {
+			t.Fatal(err)
+		}
+		w.over(damaged)
+		w.later(time.Hour)
+		if v := w.usage()[0]; !v.KnownSince.Equal(w.at) {
+			t.Errorf("known since %s, now it is %s", v.KnownSince, w.at)
+		}
+	}
+}
+
+// between does something once, before the first claim.
+type between struct {
+	authority.Store
+	do func()
+}
+
+func (b *between) Claim(ctx context.Context, c authority.Claim) error {
+	if do := b.do; do != nil {
+		b.do = nil
+		do()
+	}
+	return b.Store.Claim(ctx, c)
 }
 
 // A note that cannot be read is a peer that has not reported.

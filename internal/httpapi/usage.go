@@ -47,6 +47,7 @@ func (s *server) reportUsage(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	r.From = c.seen.Source
 	err = s.authority.ReportUsage(c.Context(), c.caller, c.at, r)
 	var soon *authority.TooSoonError
 	if errors.As(err, &soon) {
@@ -110,7 +111,7 @@ func (c *call) detail(found *credential.Credential) (answer, error) {
 		v := &found.Versions[i]
 		w := Version{
 			Version: v.Number, ClientID: found.ClientID(v.Number), Status: string(found.VersionStatus(v, c.at)),
-			CreatedAt: Time{v.CreatedAt}, ExpiresAt: Time{v.NotAfter},
+			CreatedAt: Time{v.CreatedAt}, ExpiresAt: Time{v.NotAfter}, KnownSince: Time{used[i].KnownSince},
 		}
 		w.use(used[i])
 		list = append(list, w)
@@ -125,7 +126,7 @@ func (w *Version) use(v usage.Version) {
 		w.AcceptedBy = append(w.AcceptedBy, Acceptance{a.ID.String(), a.Name, Time{a.Since}})
 	}
 	for _, s := range v.LastUsed {
-		one := Sighting{Name: s.Name, Source: s.Source, At: Time{s.At}, Count: s.Count}
+		one := Sighting{Name: s.Name, Source: s.Source, At: Time{s.At}, Count: s.Count, Removed: s.Gone}
 		if !s.Authority {
 			one.PeerID = optional(s.ID.String())
 		}

@@ -140,8 +140,54 @@ func TestUsage_OfTheSharedCredential(t *testing.T) {
 		t.Errorf("silent for eleven minutes: %+v", v)
 	}
 	f.Want(204, "DELETE", "/v1/peers/"+peerID, e2e.Bearer(f.admin()))
-	if v := f.versions(path)[1]; !v.Verdict.Safe || len(v.AcceptedBy) != 0 || len(v.LastUsed) != 0 {
+	if v := f.versions(path)[1]; !v.Verdict.Safe || len(v.AcceptedBy) != 0 || len(v.LastUsed) != 1 || !v.LastUsed[0].Removed || v.LastUsed[0].Name != "host-1" {
 		t.Errorf("without the peer: %+v", v)
+	}
+}
+
+// A report whose answer was lost is made again, with more: that counts once, and not within the minute either.
+func TestUsage_AReportThatIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, soleWriter)
+	_, bearer := f.joined()
+	send := func(want, count int) {
+		t.Helper()
+		r := f.told("one", f.id, 1)
+		r["uses"].([]any)[0].(map[string]any)["count"] = count
+		f.Want(want, "POST", "/v1/peers/self/usage", e2e.Bearer(bearer), e2e.JSON(r))
+	}
+	send(204, 2)
+	f.clock.Advance(10 * time.Second)
+	send(429, 5)
+	f.clock.Advance(50 * time.Second)
+	send(204, 5)
+	if v := f.versions("/v1/cluster/credentials")[1]; len(v.LastUsed) != 1 || v.LastUsed[0].Count != 5 || !v.LastUsed[0].At.Equal(f.clock.Now().UTC().Truncate(time.Second)) {
+		t.Errorf("%+v", v.LastUsed)
+	}
+}
+
+// What a sidecar passes on is counted there and here, and shown once; hosts by their names.
+func TestUsage_WhatAHostPassesOn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, soleWriter)
+	peerID, bearer := f.joined()
+	f.Want(200, "POST", "/v1/oauth/token", e2e.Basic(f.id, f.secret), e2e.Form("grant_type", "client_credentials"), e2e.Header(httpapi.HeaderSidecar, peerID))
+	o := f.last()
+	if k, ok := o.Use(); ok {
+		f.authority.CountUse(k, o.At)
+	}
+	sources := func() (list []string) {
+		for _, s := range f.versions("/v1/cluster/credentials")[1].LastUsed {
+			list = append(list, s.Name+" "+s.Source)
+		}
+		return list
+	}
+	if d := cmp.Diff([]string{"authority local 127.0.0.1 via host-1"}, sources()); d != "" {
+		t.Error(d)
+	}
+	f.Want(204, "POST", "/v1/peers/self/usage", e2e.Bearer(bearer), e2e.JSON(f.told("a", f.id, 1)))
+	if d := cmp.Diff([]string{"host-1 127.0.0.1"}, sources()); d != "" {
+		t.Error(d)
 	}
 }
 

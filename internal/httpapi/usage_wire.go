@@ -14,6 +14,7 @@ type Version struct {
 	CreatedAt Time   `json:"created_at"`
 	ExpiresAt Time   `json:"expires_at"`
 
+	KnownSince Time         `json:"known_since"` // of who used it before nothing is known; null: all of 30 days is
 	AcceptedBy []Acceptance `json:"accepted_by"` // peers that have told so
 	LastUsed   []Sighting   `json:"last_used"`   // the latest first
 	Unreported []PeerName   `json:"unreported"`  // unknown, not "no use"
@@ -29,11 +30,12 @@ type Acceptance struct {
 
 // Sighting is when a secret was shown last, and accepted, from one place: at a peer, or at an authority, which has no peer_id.
 type Sighting struct {
-	PeerID *string `json:"peer_id"`
-	Name   string  `json:"name"`
-	Source string  `json:"source"` // the caller's address; "" through a unix socket
-	At     Time    `json:"at"`
-	Count  uint64  `json:"count"` // in the last 30 days
+	PeerID  *string `json:"peer_id"`
+	Name    string  `json:"name"`
+	Source  string  `json:"source"` // the caller's address; "" through a unix socket
+	At      Time    `json:"at"`
+	Count   uint64  `json:"count"`   // in the last 30 days
+	Removed bool    `json:"removed"` // at a host that has been removed since
 }
 
 // PeerName names a peer.
@@ -52,7 +54,7 @@ type Verdict struct {
 
 // UsageReport is what a peer tells of the secrets that were shown to it and accepted, since its report before.
 type UsageReport struct {
-	ID      string       `json:"report"`            // 16 to 64 characters; the same when it is sent again
+	ID      string       `json:"report"`            // 16 to 64 characters; the same until one has arrived
 	At      Time         `json:"at"`                // when it was made
 	Cursor  string       `json:"cursor"`            // how far the peer has applied each region's ledger, as in GET /v1/ledger
 	Partial bool         `json:"partial,omitempty"` // there was more than could be counted

@@ -3,7 +3,6 @@ package usage
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/credential"
@@ -13,14 +12,18 @@ import (
 // Reporter is a peer, or an authority, and what it has told.
 type Reporter struct {
 	ID        id.ID
-	Name      string // for people; unique among all reporters
-	Authority bool   // it accepts what it has written, and is never unknown
-	Note      *Note  // nil: it has told nothing
+	Name      string    // for people; unique among all reporters
+	Authority bool      // it accepts what it has written, and is never unknown
+	LeftAt    time.Time // when it was removed; zero: it is here
+	Note      *Note     // nil: it has told nothing
 }
+
+func (r Reporter) removed() bool { return !r.LeftAt.IsZero() }
 
 // Version says who uses one version of a credential.
 type Version struct {
 	Number     int
+	KnownSince time.Time    // of who used it before nothing is known; zero: all of 30 days is known
 	AcceptedBy []Acceptance // peers, in the order of their names
 	LastUsed   []Sighting   // the latest first
 	Unreported []Reporter   // of which it is not known whether somebody uses it there
@@ -39,13 +42,15 @@ type Sighting struct {
 	Source string
 	At     time.Time
 	Count  uint64
+	Gone   bool // it was at a host that has been removed since
 }
 
-// Judge says for each version of a credential, in the order of c.Versions, who uses it as far as is known at instant at.
-func Judge(c *credential.Credential, at time.Time, reporters []Reporter) []Version {
+// Judge says for each version of a credential, in the order of c.Versions, who uses it as far as is known at instant at. begun is
+// when uses began to be noted: what was used before that has been forgotten, with the store that it was noted in.
+func Judge(c *credential.Credential, at, begun time.Time, reporters []Reporter) []Version {
 	reporters = slices.Clone(reporters)
 	slices.SortFunc(reporters, func(a, b Reporter) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
-	j := judge{c: c, at: at, reporters: reporters}
+	j := judge{c: c, at: at, begun: begun, reporters: reporters}
 	list := make([]Version, len(c.Versions))
 	for i := range c.Versions {
 		list[i] = j.version(&c.Versions[i])
@@ -53,24 +58,24 @@ func Judge(c *credential.Credential, at time.Time, reporters []Reporter) []Versi
 	return list
 }
 
-// daily is how often a client comes at the least, for all that a partial report is judged by.
+// daily is how often a client comes at the least, for all that a partial report, or notes that have just begun, are judged by.
 const daily = 24 * time.Hour
 
 type judge struct {
 	c         *credential.Credential
-	at        time.Time
+	at, begun time.Time
 	reporters []Reporter
 }
 
 func (j judge) version(v *credential.Version) Version {
-	out := Version{Number: v.Number, LastUsed: j.sightings(v)}
+	out := Version{Number: v.Number, KnownSince: j.knownSince(v), LastUsed: j.sightings(v)}
 	status := j.c.VersionStatus(v, j.at)
 	if j.c.Status(j.at) != credential.Active || status != credential.Current && status != credential.Superseded {
 		return out
 	}
 	since := j.settled(v)
 	for _, r := range j.reporters {
-		if r.Authority {
+		if r.Authority || r.removed() {
 			continue
 		}
 		if r.Note != nil {
@@ -83,9 +88,24 @@ func (j judge) version(v *credential.Version) Version {
 		}
 	}
 	if status == credential.Superseded {
-		out.Verdict = newVerdict(j.lockedOut(v), out.Unreported)
+		locked, gone := j.lockedOut(v)
+		out.Verdict = newVerdict(finding{locked, gone, out.Unreported, out.KnownSince, j.blind(v, since)})
 	}
 	return out
+}
+
+// knownSince is when the notes on a version begin, where that is within the last 30 days, and the version is older.
+func (j judge) knownSince(v *credential.Version) time.Time {
+	if !v.CreatedAt.Before(j.begun) || j.at.Sub(j.begun) >= Kept {
+		return time.Time{}
+	}
+	return j.begun
+}
+
+// blind reports whether the notes began too late to say who needs a version. Where it was superseded before, who uses it still
+// may not have come since. Where it was superseded later, who comes each day has come within a day.
+func (j judge) blind(v *credential.Version, superseded time.Time) bool {
+	return !j.knownSince(v).IsZero() && (superseded.Before(j.begun) || j.at.Sub(j.begun) < daily)
 }
 
 // settled is when a version became what it is: superseded, or made.
@@ -109,72 +129,4 @@ func (j judge) reported(r Reporter, since time.Time) bool {
 		return true
 	}
 	return n.Partial.Before(j.c.CreatedAt) || j.at.Sub(n.Partial) > daily
-}
-
-// sightings are the uses of a version, the latest first.
-func (j judge) sightings(v *credential.Version) []Sighting {
-	var list []Sighting
-	for _, r := range j.reporters {
-		for _, u := range j.uses(r, v.Number) {
-			list = append(list, Sighting{r, u.Source, u.Last, u.Count})
-		}
-	}
-	slices.SortStableFunc(list, func(a, b Sighting) int { return b.At.Compare(a.At) })
-	return list
-}
-
-// uses are those of one version at r in the last 30 days.
-func (j judge) uses(r Reporter, version int) []Use {
-	var list []Use
-	if r.Note == nil {
-		return nil
-	}
-	name := j.c.ClientID(version)
-	for _, u := range r.Note.Uses {
-		if u.Version == version && u.ClientID == name && !u.Last.Before(j.at.Add(-Kept)) {
-			list = append(list, u)
-		}
-	}
-	return list
-}
-
-// lockedOut are the users whose secret would not work any more if v was closed.
-func (j judge) lockedOut(v *credential.Version) []Sighting {
-	var list []Sighting
-	for _, r := range j.reporters {
-		for _, u := range j.uses(r, v.Number) {
-			if !j.countedElsewhere(r, u) && !j.movedOn(r, u) {
-				list = append(list, Sighting{r, u.Source, u.Last, u.Count})
-			}
-		}
-	}
-	return list
-}
-
-// countedElsewhere reports whether a known sidecar has counted the same use, under the address that it was asked from.
-func (j judge) countedElsewhere(r Reporter, u Use) bool {
-	_, peer, via := strings.Cut(u.Source, Via)
-	return via && r.Authority && slices.ContainsFunc(j.reporters, func(r Reporter) bool { return !r.Authority && r.ID.String() == peer })
-}
-
-// movedOn reports whether whoever showed an old version at a place has a newer one. Several programs can share an address: as
-// long as the old version is used in turn with a newer one, somebody there has not moved on; nor is it known of Others who
-// used which. Whoever is at work comes back within the lifetime of a token, so an old version that was not shown for that long
-// while a newer one was, is not in use any more.
-func (j judge) movedOn(r Reporter, old Use) bool {
-	var newer Use
-	for i := range j.c.Versions {
-		if j.c.Versions[i].Number <= old.Version {
-			continue
-		}
-		for _, u := range j.uses(r, j.c.Versions[i].Number) {
-			if u.Source == old.Source {
-				newer.add(u)
-			}
-		}
-	}
-	if newer.Count == 0 {
-		return false
-	}
-	return old.Source != Others && !newer.First.Before(old.Last) || newer.Last.Sub(old.Last) >= Settled
 }

@@ -30,14 +30,22 @@ func rotated() *credential.Credential {
 
 // seen is a reporter whose newest report is of that minute, with the whole ledger.
 func seen(name string, minutes int, uses ...usage.Use) usage.Reporter {
-	n := usage.Note{}.Merge(report("r", minutes, 99, uses...), at(minutes), usage.Sources)
+	r := report("r", minutes, 99, uses...)
+	r.From = "10.0.0.9"
+	n := usage.Note{}.Merge(r, at(minutes), usage.Sources)
 	return usage.Reporter{ID: id.ID("peer_" + name), Name: name, Note: &n}
 }
 
-// through is an authority that was asked through a sidecar.
-func through(sidecar string) usage.Reporter {
-	r := seen("authority local", 299, shown(2, "10.0.0.9"+usage.Via+"peer_"+sidecar, 110, 250))
+// through is an authority that was asked through a sidecar at 250 minutes, from that address.
+func through(sidecar, address string) usage.Reporter {
+	r := seen("authority local", 299, shown(2, address+usage.Via+"peer_"+sidecar, 110, 250))
 	r.Authority = true
+	return r
+}
+
+// removed is a reporter that left at that minute.
+func removed(r usage.Reporter, minutes int) usage.Reporter {
+	r.LeftAt = at(minutes)
 	return r
 }
 
@@ -77,14 +85,31 @@ func TestJudge_Verdict(t *testing.T) {
 		{"ReportedBeforeTheRotationOnly", []usage.Reporter{seen("a", 199)}, nil, []string{"a"}},
 		{"SilentForTenMinutes", []usage.Reporter{seen("a", 290)}, nil, nil},
 		{"SilentForLonger", []usage.Reporter{seen("a", 289)}, nil, []string{"a"}},
-		{"ASidecarHasCountedItToo", []usage.Reporter{seen("a", 299), through("a")}, nil, nil},
-		{"WhoNamesASidecarThatIsNone", []usage.Reporter{seen("a", 299), through("b")}, []string{"authority local (10.0.0.9 via peer_b)"}, nil},
+		{"ASidecarHasCountedItToo", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250)), through("a", "10.0.0.9")}, []string{"a (x)"}, nil},
+		{"AndSawThatItMovedOn", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "x", 260, 290)), through("a", "10.0.0.9")}, nil, nil},
+		{
+			"WhatTheSidecarDoesNotHold",
+			[]usage.Reporter{seen("a", 291, shown(2, "x", 110, 240)), through("a", "10.0.0.9")},
+			[]string{"a (x)", "authority local (10.0.0.9 via a)"},
+			nil,
+		},
+		{"WhatTheSidecarLost", []usage.Reporter{seen("a", 299, shown(3, "x", 260, 290)), through("a", "10.0.0.9")}, []string{"authority local (10.0.0.9 via a)"}, nil},
+		{"WhatTheSidecarLostAndSawMoveOnForAnHour", []usage.Reporter{seen("a", 311, shown(3, "x", 260, 311)), through("a", "10.0.0.9")}, nil, nil},
+		{"WhoNamesASidecarThatIsNone", []usage.Reporter{seen("a", 299), through("b", "10.0.0.9")}, []string{"authority local (10.0.0.9 via peer_b)"}, nil},
+		{"ARemovedHost", []usage.Reporter{removed(seen("a", 280, shown(2, "x", 110, 250)), 281)}, nil, nil},
+		{"ThroughARemovedHost", []usage.Reporter{removed(seen("a", 240), 281), through("a", "10.0.0.9")}, nil, nil},
+		{
+			"ThroughAHostThatWasRemovedBefore",
+			[]usage.Reporter{removed(seen("a", 240), 241), through("a", "10.0.0.9")},
+			[]string{"authority local (10.0.0.9 via a (removed))"},
+			nil,
+		},
 		{"AuthorityIsNeverUnknown", []usage.Reporter{office}, nil, nil},
 		{"Both", []usage.Reporter{silent, seen("b", 299, shown(2, "", 110, 250)), seen("a", 299, shown(2, "x", 110, 250))}, []string{"a (x)", "b"}, []string{"silent"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			list := usage.Judge(rotated(), now, c.reporters)
+			list := usage.Judge(rotated(), now, start, c.reporters)
 			if list[2].Verdict != nil || list[0].Verdict == nil {
 				t.Fatal("a verdict is for what is superseded")
 			}
@@ -106,7 +131,7 @@ func TestJudge_Verdict(t *testing.T) {
 func TestJudge_EachVersionHasItsOwnMoment(t *testing.T) {
 	t.Parallel()
 	c := rotated()
-	list := usage.Judge(c, at(202), []usage.Reporter{seen("a", 199)})
+	list := usage.Judge(c, at(202), start, []usage.Reporter{seen("a", 199)})
 	if len(list[0].Verdict.Unknown) != 0 || len(list[1].Verdict.Unknown) != 1 || len(list[2].Unreported) != 1 {
 		t.Errorf("%+v", list)
 	}
@@ -126,7 +151,7 @@ func TestJudge_AcceptedBySince(t *testing.T) {
 		{ID: "peer_3", Name: "silent"},
 	}
 	want := [][]string{{"early 12:00", "late 14:30"}, {"early 13:40", "late 14:30"}, {"early 15:20"}}
-	for i, v := range usage.Judge(rotated(), at(201), reporters) {
+	for i, v := range usage.Judge(rotated(), at(201), start, reporters) {
 		var got []string
 		for _, a := range v.AcceptedBy {
 			got = append(got, a.Name+" "+a.Since.Format("15:04"))
@@ -141,7 +166,7 @@ func TestJudge_WhatIsClosedHasNoVerdict(t *testing.T) {
 	t.Parallel()
 	c := rotated()
 	reporters := []usage.Reporter{seen("a", 100*60, shown(1, "x", 0, 90), shown(1, "y", 0, 95))}
-	v := usage.Judge(c, at(100*60), reporters)[0]
+	v := usage.Judge(c, at(100*60), start, reporters)[0]
 	if v.Verdict != nil || v.AcceptedBy != nil || v.Unreported != nil {
 		t.Errorf("%+v", v)
 	}
@@ -168,13 +193,150 @@ func TestJudge_PartialReportsOfStandardCredentials(t *testing.T) {
 		if c.partial != -1 {
 			r.Note.Partial = at(c.partial)
 		}
-		if got := len(usage.Judge(one, at(300), []usage.Reporter{r})[1].Unreported) > 0; got != c.unknown {
+		if got := len(usage.Judge(one, at(300), start, []usage.Reporter{r})[1].Unreported) > 0; got != c.unknown {
 			t.Errorf("%s, partial at %d: unknown %v", c.kind, c.partial, got)
 		}
 		later := at(250).Add(24*time.Hour + time.Minute)
 		r.Note.At = later
-		if len(usage.Judge(one, later, []usage.Reporter{r})[2].Unreported) > 0 {
+		if len(usage.Judge(one, later, start, []usage.Reporter{r})[2].Unreported) > 0 {
 			t.Errorf("%s, partial at %d: still unknown a day later", c.kind, c.partial)
 		}
+	}
+}
+
+// What was used before the notes began is unknown, and never "no use".
+func TestJudge_NotesThatBeganLate(t *testing.T) {
+	t.Parallel()
+	const day = 24 * 60
+	a := func(minutes int, uses ...usage.Use) []usage.Reporter {
+		return []usage.Reporter{seen("a", minutes, uses...)}
+	}
+	for _, c := range []struct {
+		name       string
+		now, begun int
+		reporters  []usage.Reporter
+		safe       bool
+		unknown    []string
+		text       string // of version 2, which was made at 100 and superseded at 200
+	}{
+		{"WithTheCredential", 300, 0, a(299), true, nil, "safe to close: nobody who was seen in 30 days needs it"},
+		{"WithTheVersion", 300, 100, a(299), true, nil, "safe to close: nobody who was seen in 30 days needs it"},
+		{
+			"AfterItWasSuperseded", 300, 201, a(299), false,
+			[]string{"whoever used it before 2026-03-01T15:21:00Z"},
+			"unknown who used it before 2026-03-01T15:21:00Z: the notes of before are gone",
+		},
+		{
+			"EvenIfWhoCameSinceHasMovedOn", 300, 201, a(299, shown(2, "x", 210, 220), shown(3, "x", 230, 240)), false,
+			[]string{"whoever used it before 2026-03-01T15:21:00Z"},
+			"unknown who used it before 2026-03-01T15:21:00Z: the notes of before are gone",
+		},
+		{
+			"AndADayLater", 201 + day, 201, a(200 + day), false,
+			[]string{"whoever used it before 2026-03-01T15:21:00Z"},
+			"unknown who used it before 2026-03-01T15:21:00Z: the notes of before are gone",
+		},
+		{
+			"WhoCameSinceIsNamed", 300, 201, a(299, shown(2, "x", 210, 220)), false,
+			[]string{"whoever used it before 2026-03-01T15:21:00Z"},
+			"would lock out 1: a (x); unknown who used it before 2026-03-01T15:21:00Z: the notes of before are gone",
+		},
+		{
+			"WhoIsSilentToo", 300, 201, nil, false,
+			[]string{"s", "whoever used it before 2026-03-01T15:21:00Z"},
+			"1 peer has not reported: s; unknown who used it before 2026-03-01T15:21:00Z: the notes of before are gone",
+		},
+		{
+			"BeforeItWasSuperseded", 300, 199, a(299), false,
+			[]string{"whoever used it before 2026-03-01T15:19:00Z"},
+			"unknown who used it before 2026-03-01T15:19:00Z: the notes of before are gone",
+		},
+		{
+			"ADayOfNotes", 199 + day, 199, a(198 + day), true, nil,
+			"safe to close: nobody who was seen since 2026-03-01T15:19:00Z, when the notes begin, needs it",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if c.reporters == nil {
+				c.reporters = []usage.Reporter{{ID: "peer_s", Name: "s"}}
+			}
+			credential := rotated()
+			credential.Versions[1].NotAfter = at(7 * day)
+			v := usage.Judge(credential, at(c.now), at(c.begun), c.reporters)[1]
+			want := &usage.Verdict{Safe: c.safe, Unknown: append([]string{}, c.unknown...), Text: c.text, WouldLockOut: v.Verdict.WouldLockOut}
+			if d := cmp.Diff(want, v.Verdict); d != "" {
+				t.Error(d)
+			}
+			if known := v.KnownSince; known.IsZero() != (c.begun <= 100) || !known.IsZero() && !known.Equal(at(c.begun)) {
+				t.Errorf("known since %s", known)
+			}
+		})
+	}
+	if v := usage.Judge(rotated(), at(201).Add(usage.Kept), at(201), nil)[2]; !v.KnownSince.IsZero() {
+		t.Errorf("after 30 days: known since %s", v.KnownSince)
+	}
+}
+
+// A use that a sidecar has passed on counts once, and hosts are told by their names.
+func TestJudge_OneUseIsSeenOnce(t *testing.T) {
+	t.Parallel()
+	tell := func(reporters ...usage.Reporter) (places []string, text string) {
+		v := usage.Judge(rotated(), at(300), start, reporters)[1]
+		for _, s := range v.LastUsed {
+			places = append(places, s.Place())
+		}
+		return places, v.Verdict.Text
+	}
+	both := []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250)), through("a", "10.0.0.9")}
+	for _, c := range []struct {
+		name      string
+		reporters []usage.Reporter
+		places    []string
+		text      string
+	}{
+		{"TheSidecarHasToldIt", both, []string{"a (x)"}, "would lock out 1: a (x)"},
+		{
+			"ItHasNotToldYet",
+			[]usage.Reporter{seen("a", 291), both[1]},
+			[]string{"authority local (10.0.0.9 via a)"},
+			"would lock out 1: authority local (10.0.0.9 via a)",
+		},
+		{
+			"SomebodyElseNamesIt",
+			[]usage.Reporter{both[0], through("a", "10.6.6.6")},
+			[]string{"a (x)", "authority local (10.6.6.6 via a)"},
+			"would lock out 1: a (x)",
+		},
+		{
+			"ItWasRemoved",
+			[]usage.Reporter{removed(both[0], 281), both[1]},
+			[]string{"a (x)"},
+			"safe to close: nobody who was seen in 30 days needs it; it was used last at hosts that are removed: a (x)",
+		},
+		{
+			"ItWasRemovedBeforeItTold",
+			[]usage.Reporter{removed(seen("a", 240), 281), both[1]},
+			[]string{"authority local (10.0.0.9 via a (removed))"},
+			"safe to close: nobody who was seen in 30 days needs it; it was used last at hosts that are removed: authority local (10.0.0.9 via a (removed))",
+		},
+		{
+			"ARemovedHostMovedOn",
+			[]usage.Reporter{removed(seen("a", 280, shown(2, "x", 110, 250), shown(3, "x", 251, 260)), 281)},
+			[]string{"a (x)"},
+			"safe to close: nobody who was seen in 30 days needs it",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			places, text := tell(c.reporters...)
+			if d := cmp.Diff(c.places, places); d != "" || text != c.text {
+				t.Errorf("%s; %s", text, d)
+			}
+		})
+	}
+	r := removed(seen("a", 280), 281)
+	if v := usage.Judge(rotated(), at(300), start, []usage.Reporter{r})[1]; len(v.AcceptedBy)+len(v.Unreported) != 0 {
+		t.Errorf("a removed host accepts nothing: %+v", v)
 	}
 }

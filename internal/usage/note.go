@@ -22,8 +22,9 @@ const (
 
 // Report is what a peer has to tell at one instant.
 type Report struct {
-	ID      string            // a report that is sent again has the same one
+	ID      string            // the same until one has arrived: what is made again under it has all of before, and what came since
 	At      time.Time         // when it was made, by the reporter's clock
+	From    string            // the address that it came from
 	Cursor  map[string]uint64 // how far each region's ledger is applied there
 	Partial bool              // uses of standard credentials are missing: there were too many
 	Final   bool              // the reporter stops
@@ -34,6 +35,8 @@ type Report struct {
 type Note struct {
 	At      time.Time // of the newest report; everything that was used before is in here
 	Report  string    // the newest report's id
+	Told    []Use     // what the reports of that id have told so far
+	From    string    // the address that it came from
 	Noted   time.Time // when that arrived
 	Final   bool      // it was a final one
 	Partial time.Time // of the newest report that was partial; zero: none
@@ -48,26 +51,55 @@ type Step struct {
 }
 
 // Merge adds a report that has arrived at instant at, and drops what is older than 30 days. sources is how many places are
-// kept for each version; the rest are Others. A report that is in the note already changes nothing. n itself stays as it is.
+// kept for each version; the rest are Others. Of a report that is made again, under the id of the newest one, only what is
+// more than before counts; where there is nothing more, it changes nothing. n itself stays as it is.
 func (n Note) Merge(r Report, at time.Time, sources int) Note {
-	if r.ID != "" && r.ID == n.Report {
+	if n.Holds(r) {
 		return n
+	}
+	if r.ID == "" || r.ID != n.Report {
+		n.Told = nil
+	}
+	news := beyond(r.Uses, n.Told)
+	if len(news) > 0 {
+		n.Told = Merge(n.Told, news)
 	}
 	made := earlier(r.At, at)
 	if made.After(n.At) {
 		n.At = made
 	}
-	n.Report, n.Noted, n.Final = r.ID, at, r.Final
+	n.Report, n.From, n.Noted, n.Final = r.ID, r.From, at, r.Final
 	if r.Partial {
 		n.Partial = n.At
 	}
 	n.Steps = addStep(n.Steps, Step{at, r.Cursor})
-	n.Uses = recent(Merge(n.Uses, notAfter(r.Uses, at)), at)
+	n.Uses = recent(Merge(n.Uses, notAfter(news, at)), at)
 	n.Uses = fold(n.Uses, sources)
 	if len(n.Uses) > maxUses {
 		n.Uses, n.Partial = newest(n.Uses), n.At
 	}
 	return n
+}
+
+// Holds reports whether a report is in the note with all that it tells: its answer was lost, and it is sent again.
+func (n Note) Holds(r Report) bool {
+	return r.ID != "" && r.ID == n.Report && !r.At.After(n.At) && len(beyond(r.Uses, n.Told)) == 0
+}
+
+// beyond is what a report tells that was not told under its id before.
+func beyond(uses, told []Use) []Use {
+	before := map[Key]uint64{}
+	for _, u := range told {
+		before[u.Key] += u.Count
+	}
+	var list []Use
+	for _, u := range Merge(uses, nil) {
+		if n := before[u.Key]; u.Count > n {
+			u.Count -= n
+			list = append(list, u)
+		}
+	}
+	return list
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -182,6 +214,8 @@ func (n Note) Covers(region string, seq uint64) (since time.Time, ok bool) {
 type noteBody struct {
 	At      int64     `json:"at"`
 	Report  string    `json:"report,omitempty"`
+	Told    []noteUse `json:"told,omitempty"`
+	From    string    `json:"from,omitempty"`
 	Noted   int64     `json:"noted"`
 	Final   bool      `json:"final,omitempty"`
 	Partial int64     `json:"partial,omitempty"`
@@ -200,9 +234,9 @@ type noteUse struct {
 
 // Encode returns the bytes that DecodeNote reads.
 func (n Note) Encode() ([]byte, error) {
-	body := noteBody{At: seconds(n.At), Report: n.Report, Noted: seconds(n.Noted), Final: n.Final, Partial: seconds(n.Partial), Steps: n.Steps}
-	for _, u := range n.Uses {
-		body.Uses = append(body.Uses, noteUse{u.ClientID, u.Version, u.Source, seconds(u.First), seconds(u.Last), u.Count})
+	body := noteBody{
+		At: seconds(n.At), Report: n.Report, Told: stored(n.Told), From: n.From, Noted: seconds(n.Noted), Final: n.Final,
+		Partial: seconds(n.Partial), Steps: n.Steps, Uses: stored(n.Uses),
 	}
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.DefaultCompression)
@@ -225,13 +259,26 @@ func DecodeNote(b []byte) (Note, error) {
 	if err != nil {
 		return Note{}, fmt.Errorf("usage: a note cannot be read: %w", err)
 	}
-	n := Note{
-		At: instant(body.At), Report: body.Report, Noted: instant(body.Noted), Final: body.Final, Partial: instant(body.Partial), Steps: body.Steps,
+	return Note{
+		At: instant(body.At), Report: body.Report, Told: read(body.Told), From: body.From, Noted: instant(body.Noted),
+		Final: body.Final, Partial: instant(body.Partial), Steps: body.Steps, Uses: read(body.Uses),
+	}, nil
+}
+
+func stored(uses []Use) []noteUse {
+	var list []noteUse
+	for _, u := range uses {
+		list = append(list, noteUse{u.ClientID, u.Version, u.Source, seconds(u.First), seconds(u.Last), u.Count})
 	}
-	for _, u := range body.Uses {
-		n.Uses = append(n.Uses, Use{Key{u.ClientID, u.Version, u.Source}, instant(u.First), instant(u.Last), u.Count})
+	return list
+}
+
+func read(list []noteUse) []Use {
+	var uses []Use
+	for _, u := range list {
+		uses = append(uses, Use{Key{u.ClientID, u.Version, u.Source}, instant(u.First), instant(u.Last), u.Count})
 	}
-	return n, nil
+	return uses
 }
 
 func seconds(t time.Time) int64 {

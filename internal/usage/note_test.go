@@ -41,6 +41,37 @@ func TestNote_Merge(t *testing.T) {
 	}
 }
 
+// A report that may have arrived is made again under its id, with what came since: nothing counts twice, and the note says what
+// was until the newest one was made.
+func TestNote_AReportThatIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	n := usage.Note{}.Merge(report("r1", 0, 5, use("cli_a-1", 1, "x", 0, 0, 2), use("cli_a-1", 1, "z", 0, 0, 1)), at(0), usage.Sources)
+	grown := report("r1", 3, 6, use("cli_a-1", 1, "x", 0, 2, 5), use("cli_a-1", 1, "y", 2, 2, 1))
+	if !n.Holds(report("r1", 0, 5, use("cli_a-1", 1, "x", 0, 0, 2))) || n.Holds(grown) || n.Holds(report("r1", 0, 5, grown.Uses...)) || n.Holds(report("r2", 0, 5)) {
+		t.Error("what is held")
+	}
+	b, err := n.Merge(grown, at(3), usage.Sources).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err = usage.DecodeNote(b); err != nil {
+		t.Fatal(err)
+	}
+	want := []usage.Use{use("cli_a-1", 1, "x", 0, 2, 5), use("cli_a-1", 1, "y", 2, 2, 1), use("cli_a-1", 1, "z", 0, 0, 1)}
+	if d := cmp.Diff(want, n.Uses); d != "" || !n.At.Equal(at(3)) {
+		t.Error(n.At, d)
+	}
+	grown.At, grown.Uses = at(4), append(grown.Uses, use("cli_a-1", 1, "z", 0, 0, 1))
+	n = n.Merge(grown, at(4), usage.Sources)
+	if d := cmp.Diff(want, n.Uses); d != "" {
+		t.Error("a third time:", d)
+	}
+	n = n.Merge(report("r2", 5, 6, use("cli_a-1", 1, "x", 5, 5, 1)), at(5), usage.Sources)
+	if n.Uses[0].Count != 6 || len(n.Told) != 1 {
+		t.Errorf("the next one: %+v", n)
+	}
+}
+
 func TestNote_AClockAheadMovesNothingIntoTheFuture(t *testing.T) {
 	t.Parallel()
 	r := report("r1", 60, 5, use("cli_a-1", 1, "x", 59, 60, 2))
