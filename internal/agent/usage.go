@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/backoff"
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/disk"
 	"github.com/keyturn/keyturn/internal/httpapi"
@@ -26,7 +27,9 @@ const (
 	firstReport  = 5 * time.Second           // after the start
 	reportRest   = usage.Every + time.Second // the authority counts whole seconds
 	reportSpread = 10 * time.Second          // so that many hosts do not report at the same instant
-	hurrySpread  = time.Second               // the same where the shared credential has changed
+	hurrySpread  = time.Second               // the same where the shared credential has changed, or the authority says when
+	againFirst   = 2 * time.Second           // after a report that has failed; doubled with each one
+	againMost    = 20 * time.Second          // the longest of these
 	reportAnyway = 4 * time.Minute           // although there is nothing new: who is silent for ten minutes is unknown
 	reportBytes  = 60 << 10                  // a body of the API has 64 KiB at most
 	lastReport   = 5 * time.Second           // how long the report of a sidecar that stops may take
@@ -46,10 +49,10 @@ type reporter struct {
 	changed []id.ID // credentials that have
 
 	// Of the one goroutine that runs:
-	sending *usage.Report // what may have arrived, though nobody said so: it is sent again as it is
-	cursor  map[string]uint64
-	told    time.Time // when a report arrived last, by the sidecar's clock
-	failing bool
+	sending  *usage.Report // what may have arrived, though nobody said so: the next one is made from it, under its id
+	cursor   map[string]uint64
+	told     time.Time // when a report arrived last, by the sidecar's clock
+	failures int       // reports in a row that the authority has not heard
 }
 
 func newReporter(a *Agent) *reporter {
@@ -118,11 +121,14 @@ func (r *reporter) run(ctx context.Context) {
 			continue
 		case <-next.C:
 		}
+		rest, spread := reportRest, reportSpread
 		if r.due() {
-			r.send(ctx, r.report(false))
-			rested = r.agent.c.Now().Add(reportRest)
+			if wait, again := r.send(ctx, r.report(false)); again {
+				rest, spread = wait, hurrySpread
+			}
+			rested = r.agent.c.Now().Add(rest)
 		}
-		next.Reset(reportRest + mathrand.N(reportSpread))
+		next.Reset(rest + mathrand.N(spread))
 	}
 }
 
@@ -132,18 +138,20 @@ func (r *reporter) due() bool {
 		r.agent.now().Sub(r.told) >= reportAnyway
 }
 
-// report is the one that may not have arrived, or a new one of what was counted since.
+// report is made when it is sent, and says what was until then. One before it that may have arrived is in it, under the same id:
+// the authority counts what is more.
 func (r *reporter) report(final bool) usage.Report {
+	at, cursor := r.agent.now(), r.agent.replica.Cursors() // before the counts: what comes meanwhile is not said to be told
 	if r.sending == nil {
-		cursor := r.agent.replica.Cursors()
-		uses, partial := r.tally.Take()
-		fit, rest := usage.Pack(uses, reportBytes, r.superseded)
-		r.tally.Return(rest, false)
-		r.sending = &usage.Report{
-			ID: rand.Text(), At: r.agent.now(), Cursor: cursor, Partial: partial || len(rest) > 0, Uses: fit,
-		}
+		r.sending = &usage.Report{ID: rand.Text()}
 	}
-	r.sending.Final = final
+	uses, partial := r.tally.Take()
+	fit, rest := usage.Pack(uses, reportBytes-usage.Size(r.sending.Uses), r.superseded)
+	r.tally.Return(rest, false)
+	r.sending = &usage.Report{
+		ID: r.sending.ID, At: at, Cursor: cursor, Final: final,
+		Partial: r.sending.Partial || partial || len(rest) > 0, Uses: usage.Merge(r.sending.Uses, fit),
+	}
 	return *r.sending
 }
 
@@ -157,28 +165,29 @@ func (r *reporter) superseded(k usage.Key) bool {
 	return err == nil && c.Current() != nil && c.Current().Number != k.Version
 }
 
-// send reports. What fails is sent again later, but for what the authority cannot read.
-func (r *reporter) send(ctx context.Context, report usage.Report) {
+// send reports. What fails is to be made and sent again after that wait, but for what the authority cannot read.
+func (r *reporter) send(ctx context.Context, report usage.Report) (wait time.Duration, again bool) {
 	err := r.agent.up.withToken(ctx, func(bearer string) error { return r.agent.up.client.ReportUsage(ctx, bearer, report) })
 	var refused *httpapi.Error
 	switch {
 	case err == nil:
-		if r.failing {
+		if r.failures > 0 {
 			r.agent.log.Info().Msg("the authority hears again who uses which version")
 		}
-		r.sending, r.cursor, r.told, r.failing = nil, report.Cursor, r.agent.now(), false
-		return
+		r.sending, r.cursor, r.told, r.failures = nil, report.Cursor, r.agent.now(), 0
+		return 0, false
 	case ctx.Err() != nil:
-		return
+		return 0, false
 	case errors.As(err, &refused) && refused.Status == http.StatusTooManyRequests:
-		return
+		return min(max(refused.RetryAfter, time.Second), reportRest), true
 	case errors.As(err, &refused) && (refused.Status == http.StatusBadRequest || refused.Status == http.StatusRequestEntityTooLarge):
 		r.sending = nil
 	}
-	if !r.failing {
+	if r.failures == 0 {
 		r.agent.log.Warn().Err(err).Msg("cannot tell the authority who uses which version: counting on")
 	}
-	r.failing = true
+	r.failures++
+	return backoff.Jitter(backoff.Grown(r.failures, againFirst, againMost), backoff.Fifth), true
 }
 
 // stop reports a last time, and keeps what is left for the next start.
@@ -186,7 +195,7 @@ func (r *reporter) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lastReport)
 	defer cancel()
 	if r.sending != nil || !r.tally.Empty() {
-		r.send(ctx, r.report(true))
+		_, _ = r.send(ctx, r.report(true))
 	}
 	if err := r.save(); err != nil {
 		r.agent.log.Warn().Err(err).Msg("cannot keep who has used which version for the next start")

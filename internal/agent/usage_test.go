@@ -80,6 +80,41 @@ func TestAgent_ReportsWhoUsesWhat(t *testing.T) {
 	}
 }
 
+// A report that was refused, or did not arrive, is made anew as soon as the authority takes one: it holds what came meanwhile, and
+// says that it was made then. Nothing here moves the clock or rotates: nobody waits for the next minute.
+func TestReporter_MakesARefusedReportAnew(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"soon", "refuse"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, 0)
+			wire := &flaky{next: &http.Transport{}, mode: mode}
+			config := w.another("127.0.0.1:0")
+			config.Name, config.Transport = "refused", wire
+			a, _ := w.runs(config)
+			use := func() {
+				w.eventually("the secret is accepted", func() bool {
+					return w.send(http.MethodGet, a.URL()+"/authz", basic(w.ClientID(), w.Secret().Reveal()), "").status == 200
+				})
+			}
+			use()
+			w.eventually("a first try", func() bool { return len(wire.reports()) > 0 })
+			first := wire.last()
+			w.ahead.Store(int64(10 * time.Second)) // so that it can be told when the next one was made
+			use()
+			wire.set("")
+			var seen *httpapi.Sighting
+			w.eventually("both uses", func() bool {
+				seen = seenAt(w.versions()[1], "refused")
+				return seen != nil && seen.Count == 2
+			})
+			if last := wire.last(); last.At.Before(first.At.Add(10*time.Second)) || seen.At.Before(first.At.Add(9*time.Second)) {
+				t.Errorf("made at %s, the refused one at %s; last seen at %s", last.At, first.At, seen.At)
+			}
+		})
+	}
+}
+
 // What could not be reported is reported by the next start.
 func TestAgent_KeepsCountsOverARestart(t *testing.T) {
 	t.Parallel()
@@ -112,7 +147,7 @@ func TestAgent_KeepsCountsOverARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(w.SidecarDir(1), "usage.json"))
-	if err != nil || !strings.Contains(string(text), `"Count": 2`) || strings.Contains(string(text), w.Secret().Reveal()) {
+	if err != nil || !strings.Contains(string(text), `"Count": 3`) || strings.Contains(string(text), w.Secret().Reveal()) {
 		t.Fatalf("%s, %v", text, err)
 	}
 	w.ahead.Store(int64(5 * time.Minute))
@@ -137,6 +172,14 @@ type flaky struct {
 	mu   sync.Mutex
 	mode string   // "refuse": the authority does not hear them; "lose": it does, and nobody says so; "soon": 429; "": all is well
 	ids  []string // of the reports, in their order
+	told []httpapi.UsageReport
+}
+
+// last is the newest report.
+func (f *flaky) last() httpapi.UsageReport {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.told[len(f.told)-1]
 }
 
 func (f *flaky) set(mode string) {
@@ -166,7 +209,7 @@ func (f *flaky) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	f.mu.Lock()
 	mode := f.mode
-	f.ids = append(f.ids, w.ID)
+	f.ids, f.told = append(f.ids, w.ID), append(f.told, w)
 	f.mu.Unlock()
 	if mode == "refuse" {
 		return nil, errors.New("no way")
@@ -249,7 +292,7 @@ func (w *world) left(dir string, want int) (text string, partial bool) {
 	if sum != want {
 		w.t.Errorf("%d uses are left, want %d: %s", sum, want, body)
 	}
-	return string(body), left.Partial
+	return string(body), left.Partial || left.Sending.Partial
 }
 
 // Who reports within a second of the report before is refused for now. The counts wait, over a stop that is refused as well.

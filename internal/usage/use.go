@@ -91,14 +91,19 @@ func sorted(sums map[Key]*Use) []Use {
 // wireSize is about how many bytes a use takes in a report, never less.
 func wireSize(u Use) int { return 160 + len(u.ClientID) + len(u.Source) }
 
-// Pack chooses what goes into a report of at most limit bytes: the shared credential's versions first, then what is urgent,
-// then what was used least recently. rest is what has to wait for the next report.
-func Pack(uses []Use, limit int, urgent func(Key) bool) (fit, rest []Use) {
+// Size is about how many bytes uses take in a report, never less.
+func Size(uses []Use) int {
 	size := 0
 	for _, u := range uses {
 		size += wireSize(u)
 	}
-	if size <= limit {
+	return size
+}
+
+// Pack chooses what goes into a report of at most limit bytes: the shared credential's versions first, then what is urgent,
+// then what was used least recently. rest is what has to wait for the next report.
+func Pack(uses []Use, limit int, urgent func(Key) bool) (fit, rest []Use) {
+	if Size(uses) <= limit {
 		return uses, nil
 	}
 	rank := map[Key]int{}
@@ -115,7 +120,7 @@ func Pack(uses []Use, limit int, urgent func(Key) bool) (fit, rest []Use) {
 	slices.SortStableFunc(list, func(a, b Use) int {
 		return cmp.Or(cmp.Compare(rank[a.Key], rank[b.Key]), a.Last.Compare(b.Last))
 	})
-	size = 0
+	size := 0
 	for i, u := range list {
 		if size += wireSize(u); size > limit {
 			return list[:i], list[i:]
