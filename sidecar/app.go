@@ -72,7 +72,7 @@ func exitStatus(err error) int {
 		return exitUsage
 	case errors.Is(err, agent.ErrRefused):
 		return exitRefused
-	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, httpapi.ErrUnreachable), errors.As(err, &waits):
+	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrNoAnswer), errors.Is(err, httpapi.ErrUnreachable), errors.As(err, &waits):
 		return exitUnreachable
 	case errors.As(err, &answer) && answer.Status >= 500:
 		return exitUnreachable

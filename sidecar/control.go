@@ -104,7 +104,7 @@ type ResyncCmd struct {
 // Run has the copy pulled anew, and prints the status.
 func (c *ResyncCmd) Run(a *App) error {
 	err := c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Resync(ctx) })
-	if err == nil || errors.Is(err, agent.ErrNotRunning) {
+	if err == nil || errors.Is(err, agent.ErrNotRunning) || errors.Is(err, agent.ErrNoAnswer) {
 		return err
 	}
 	return fmt.Errorf("resync: %w; the copy of before stays in use", err)

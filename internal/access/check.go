@@ -40,7 +40,7 @@ func (c Caller) Require(s credential.Scope) error {
 }
 
 // Check says whose token text is, if it is one for audience ("" for the issuer) and good at instant at. It returns
-// ErrToken (ErrAudience for another audience), ErrNotBootstrapped or ErrUnavailable. The ErrToken is an ErrUnknown too where the token is well signed but its
+// ErrToken (ErrAudience for another audience, ErrEarly for one from the future), ErrNotBootstrapped or ErrUnavailable. The ErrToken is an ErrUnknown too where the token is well signed but its
 // credential or version is not in the view: a replica may only not have it yet, and unknown is not revoked.
 func (g *Gate) Check(ctx context.Context, at time.Time, text, audience string) (Caller, error) {
 	cluster, err := g.view.Cluster(ctx)
@@ -173,7 +173,7 @@ func checkClaims(cluster *Cluster, c token.Claims, at time.Time) error {
 	case c.IssuedAt < c.ExpiresAt-int64(Lifetime/time.Second):
 		return fmt.Errorf("%w: it lasts longer than a token does", ErrToken)
 	case c.IssuedAt > at.Add(Leeway).Unix():
-		return fmt.Errorf("%w: it is from the future: a clock is wrong", ErrToken)
+		return ErrEarly
 	}
 	return nil
 }

@@ -37,8 +37,12 @@ func TestCheck_Times(t *testing.T) {
 		now: true, now.Add(time.Hour - time.Second): true, now.Add(time.Hour - time.Nanosecond): true, now.Add(time.Hour): false, now.Add(2 * time.Hour): false,
 		now.Add(-30 * time.Second): true, now.Add(-31 * time.Second): false,
 	} {
-		if _, err := w.Check(context.Background(), at, text, ""); (err == nil) != good || err != nil && !errors.Is(err, access.ErrToken) {
+		_, err := w.Check(context.Background(), at, text, "")
+		if (err == nil) != good || err != nil && !errors.Is(err, access.ErrToken) {
 			t.Errorf("at %s: %v", at, err)
+		}
+		if early := at.Before(now.Add(-access.Leeway)); errors.Is(err, access.ErrEarly) != early {
+			t.Errorf("at %s it is from the future: %v, and the error is %v", at, early, err)
 		}
 	}
 }

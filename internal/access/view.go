@@ -30,6 +30,9 @@ var (
 	ErrToken = errors.New("invalid token")
 	// ErrAudience says that a token is good, and for another audience. It matches ErrToken.
 	ErrAudience = fmt.Errorf("%w: it is for another audience", ErrToken)
+	// ErrEarly says that a token is well signed, and from the future by more than Leeway: a clock is wrong, be it that of the
+	// issuer or the one here. It matches ErrToken.
+	ErrEarly = fmt.Errorf("%w: it is from the future: a clock is wrong", ErrToken)
 	// ErrScope says that a scope is malformed or beyond what the client has.
 	ErrScope = errors.New("invalid scope")
 	// ErrRequest says that a request cannot be understood; the text names what is wrong.

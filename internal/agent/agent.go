@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -56,8 +57,9 @@ type Agent struct {
 	handler       http.Handler
 	shortcut      shortcut.Route // beside handler
 	metrics       *metrics.Set
-	control       string // what proves that a caller can read the data directory
-	damaged       bool   // the replica was pulled anew, because its file was damaged
+	control       string           // what proves that a caller can read the data directory
+	private       *tls.Certificate // what proves to such a caller who is asked; nil: no TLS
+	damaged       bool             // the replica was pulled anew, because its file was damaged
 }
 
 // running is what goes on beside the requests until the sidecar stops.
@@ -82,8 +84,13 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 			Msg("--offline-write is longer than --offline-read: what holds for reading holds for all scopes")
 	}
 	var err error
+	if c.TLSCert != "" {
+		if a.private, err = newPrivate(); err != nil {
+			return nil, err
+		}
+	}
 	a.http, err = listen.New(ctx, listen.Config{
-		At: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey, InsecureHTTP: c.InsecureHTTP,
+		At: c.Listen, TLSCert: c.TLSCert, TLSKey: c.TLSKey, Private: a.private, InsecureHTTP: c.InsecureHTTP,
 		SocketMode: c.SocketMode, SocketGroup: c.SocketGroup, Shortcut: &a.shortcut, Log: a.log,
 	})
 	if err != nil {

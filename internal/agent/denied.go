@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -110,14 +111,14 @@ func (a *Agent) Denies(text string) bool {
 	return err == nil && (a.denied.has(id.ID(c.Subject), c.Version) || a.denied.has(id.ID(c.PeerID), 0))
 }
 
-// passOn is ErrBeyond for a proof that the authority has to judge, and a refusal for one of what is denied here: by the client
-// id that it names, by the subject of an assertion, or as also says.
+// passOn is ErrBeyond for a proof that the authority has to judge (ErrStale where its ledger does not continue this copy), and a
+// refusal for one of what is denied here: by the client id that it names, by the subject of an assertion, or as also says.
 func (a *Agent) passOn(p access.Proof, also func(*denied) bool) error {
 	subject, err := token.UnverifiedSubject(p.Assertion)
 	if a.denied.names(p.ClientID) || err == nil && a.denied.names(subject) || also != nil && also(a.denied) {
 		return errDenied()
 	}
-	return access.ErrBeyond
+	return cmp.Or(a.forked(), access.ErrBeyond)
 }
 
 func errDenied() error {

@@ -63,7 +63,7 @@ func (r *Remote) export(ctx context.Context, visit func(authority.LedgerPage) er
 	return each(ctx, visit, func(ctx context.Context, after authority.Cursor) (authority.LedgerPage, error) {
 		p, err := client.Ledger(ctx, r.control, after.String(), authority.MaxLedgerPage, 0)
 		if errors.Is(err, httpapi.ErrUnreachable) {
-			err = fmt.Errorf("%w: %w", ErrNotRunning, err)
+			err = r.unanswered(err)
 		}
 		return p, err
 	})

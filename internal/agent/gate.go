@@ -29,6 +29,9 @@ func (a *Agent) Authenticate(ctx context.Context, at time.Time, p access.Proof) 
 	if p.Assertion != "" {
 		return access.Client{}, a.passOn(p, nil)
 	}
+	if err := a.rightClock(at); err != nil {
+		return access.Client{}, err
+	}
 	c, err := a.cached.Authenticate(ctx, at, p)
 	if errors.Is(err, access.ErrUnknown) {
 		err = a.learn(ctx, func(ctx context.Context) error {
@@ -40,7 +43,7 @@ func (a *Agent) Authenticate(ctx context.Context, at time.Time, p access.Proof) 
 		err = a.unknown(ctx, at, p, err)
 	}
 	if err != nil {
-		return access.Client{}, err
+		return access.Client{}, a.nothingHere(ctx, err)
 	}
 	if a.denied.has(c.ID(), c.Number()) {
 		return access.Client{}, errDenied()
@@ -63,6 +66,9 @@ func (a *Agent) Check(ctx context.Context, at time.Time, text, audience string) 
 
 // check is Check of a copy of any age.
 func (a *Agent) check(ctx context.Context, at time.Time, text, audience string) (access.Caller, error) {
+	if err := a.rightClock(at); err != nil {
+		return access.Caller{}, err
+	}
 	c, err := a.cached.Check(ctx, at, text, audience)
 	if errors.Is(err, access.ErrUnknown) {
 		err = a.learn(ctx, func(ctx context.Context) error {
@@ -73,8 +79,11 @@ func (a *Agent) check(ctx context.Context, at time.Time, text, audience string) 
 	if errors.Is(err, access.ErrUnknown) && a.farFromHome(ctx) {
 		err = errNotArrived()
 	}
+	if errors.Is(err, access.ErrEarly) {
+		err = a.early(ctx, at, err)
+	}
 	if err != nil {
-		return access.Caller{}, err
+		return access.Caller{}, a.nothingHere(ctx, err)
 	}
 	if a.denied.has(c.ID(), c.Claims.Version) || a.denied.has(id.ID(c.Claims.PeerID), 0) {
 		return access.Caller{}, fmt.Errorf("%w: it is denied on this host", access.ErrToken)
@@ -87,10 +96,10 @@ func (a *Agent) fresh(at time.Time, scopes credential.Scopes) error {
 	bound := a.bound(scopes)
 	fresh := a.replica.Fresh()
 	switch {
-	case fresh.IsZero():
-		return fmt.Errorf("%w: there was no proof of freshness yet", access.ErrStale)
 	case a.clockBehind(at):
 		return access.ErrClock
+	case fresh.IsZero():
+		return fmt.Errorf("%w: there was no proof of freshness yet", access.ErrStale)
 	case at.Sub(fresh) > bound:
 		return fmt.Errorf("%w: the last proof of freshness is from %s, and what is asked for may be %s old at most",
 			access.ErrStale, fresh.Format(time.RFC3339), duration.Format(bound))
@@ -109,18 +118,34 @@ func (a *Agent) bound(scopes credential.Scopes) time.Duration {
 }
 
 // Issue implements httpapi.Node. What is beyond this peer's max_scopes is ErrBeyond, and so is everything for as long as
-// verifiers may not have seen its key and the authority answers, or this host has been removed.
+// verifiers may not have seen its key and the authority answers, or this host has been removed. An authority whose ledger does
+// not continue this copy is not asked: it would refuse what it has forgotten, and let in what it has forgotten to revoke.
 func (a *Agent) Issue(ctx context.Context, at time.Time, c access.Client, r access.TokenRequest) (access.Token, error) {
 	if err := a.fresh(at, asked(c, r)); err != nil {
 		return access.Token{}, err
 	}
+	forked := a.forked()
+	alone := forked != nil || httpapi.Alone(ctx)
 	switch {
-	case !httpapi.Alone(ctx) && (a.removed(at) || a.unseen(ctx, at) && a.up.reachable.Load()):
+	case !alone && (a.removed(at) || a.unseen(ctx, at) && a.up.reachable.Load()):
 		return access.Token{}, access.ErrBeyond
 	case a.removed(at): // what it signs is dead everywhere
 		return access.Token{}, fmt.Errorf("%w: this host is no peer of the cluster any more, and the authority does not answer", access.ErrStale)
 	}
-	return a.gate.Issue(ctx, at, c, r)
+	t, err := a.gate.Issue(ctx, at, c, r)
+	if forked != nil && errors.Is(err, access.ErrBeyond) {
+		err = forked
+	}
+	return t, err
+}
+
+// forked is an ErrStale where the authority's ledger does not continue this copy, else nil.
+func (a *Agent) forked() error {
+	if a.replica.Broken() == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: the authority's ledger does not continue it, so the authority is not asked before somebody has looked at this host",
+		access.ErrStale)
 }
 
 // asked are the scopes that a token would get; what cannot be read is refused elsewhere.
@@ -150,14 +175,30 @@ func (a *Agent) mayGrant(scopes credential.Scopes) bool {
 	return err == nil && me.MayGrant(scopes)
 }
 
-// clockBehind implements access.Options.ClockBehind: by the newest proof of freshness.
-func (a *Agent) clockBehind(at time.Time) bool {
-	return at.Before(a.replica.Fresh().Add(-access.Leeway))
+// clockBehind implements access.Options.ClockBehind: by the proofs of freshness.
+func (a *Agent) clockBehind(at time.Time) bool { return a.replica.ClockBehind(at) }
+
+// rightClock is access.ErrClock where the clock is behind what is proven: nothing is decided with it. The next answer of the
+// authority tells whether it has been set right.
+func (a *Agent) rightClock(at time.Time) error {
+	if !a.clockBehind(at) {
+		return nil
+	}
+	a.replica.Nudge()
+	return access.ErrClock
 }
 
 // Introspect implements httpapi.Node.
 func (a *Agent) Introspect(ctx context.Context, at time.Time, asker id.ID, scopes credential.Scopes, text string) (token.Claims, bool, error) {
+	if err := a.rightClock(at); err != nil {
+		return token.Claims{}, false, err
+	}
 	claims, active, err := a.gate.Introspect(ctx, at, asker, scopes, text)
+	if err == nil && !active {
+		if _, why := a.gate.Check(ctx, at, text, ""); errors.Is(why, access.ErrEarly) && !errors.Is(a.early(ctx, at, why), access.ErrToken) {
+			return token.Claims{}, false, access.ErrClock
+		}
+	}
 	if errors.Is(err, access.ErrUnknown) {
 		err = a.learn(ctx, func(ctx context.Context) error {
 			claims, active, err = a.gate.Introspect(ctx, at, asker, scopes, text)

@@ -49,7 +49,7 @@ func (a *Agent) report(e replica.Event) {
 	case replica.Failed:
 		why := e.Err.Error()
 		a.trouble.Store(&why)
-		a.log.Warn().Err(e.Err).Msg("the ledgers cannot be pulled or kept: going on with the copy")
+		a.log.Warn().Err(e.Err).Msg("the ledgers cannot be pulled or kept: " + a.goingOn())
 	case replica.Pulling:
 		a.trouble.Store(nil)
 		a.log.Info().Msg("the ledgers are pulled again")
@@ -57,6 +57,14 @@ func (a *Agent) report(e replica.Event) {
 		a.trouble.Store(nil)
 		a.log.Warn().Msg("the copy of the ledgers was replaced by the authority's")
 	}
+}
+
+// goingOn says with what a sidecar goes on that hears nothing.
+func (a *Agent) goingOn() string {
+	if _, err := a.replica.Cluster(context.Background()); err != nil {
+		return "there is no copy of them yet, so nobody is let in before they can be"
+	}
+	return "going on with the copy"
 }
 
 // observe counts an answered request, and logs what went wrong.
@@ -122,15 +130,17 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// Running is where a sidecar answers, and what proves to it that a caller can read its data directory.
+// Running is where a sidecar answers, what proves to it that a caller can read its data directory, and what proves to the
+// caller that it is that sidecar.
 type Running struct {
-	URL     string `json:"url"`
-	Control string `json:"control"`
-	PID     int    `json:"pid"`
+	URL         string `json:"url"`
+	Control     string `json:"control"`
+	Certificate string `json:"certificate_sha256,omitempty"` // where URL is https: of the one for listen.PrivateName, in hex
+	PID         int    `json:"pid"`
 }
 
 func (a *Agent) sayRunning() error {
-	return writeJSON(filepath.Join(a.c.DataDir, runningFile), Running{a.URL(), a.control, os.Getpid()})
+	return writeJSON(filepath.Join(a.c.DataDir, runningFile), Running{a.URL(), a.control, sumOfCertificate(a.private), os.Getpid()})
 }
 
 func (a *Agent) sayStopped() {

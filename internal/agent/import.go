@@ -76,6 +76,8 @@ func (a *Agent) checkImport(ctx context.Context, at time.Time, text string) erro
 		err = access.ErrAudience
 	case t.ID == "":
 		err = fmt.Errorf("%w: it has no jti", access.ErrToken)
+	case t.IssuedAt > at.Unix()+leeway && a.clockBehind(at):
+		err = access.ErrClock
 	case t.IssuedAt > at.Unix()+leeway:
 		err = fmt.Errorf("%w: it is from the future: a clock is wrong", access.ErrToken)
 	case t.ExpiresAt > t.IssuedAt+token.MaxImport:

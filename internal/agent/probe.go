@@ -51,18 +51,18 @@ func (r *Remote) Probe(ctx context.Context, path string) ([]byte, error) {
 	q.Header.Set("User-Agent", "keyturn-sidecar")
 	a, err := r.transport.RoundTrip(q)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
+		return nil, r.unanswered(err)
 	}
 	body, err := io.ReadAll(io.LimitReader(a.Body, 64<<10))
 	if err = errors.Join(err, a.Body.Close()); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
+		return nil, r.unanswered(err)
 	}
 	if a.StatusCode == http.StatusOK {
 		return body, nil
 	}
 	var health httpapi.Health
 	if json.Unmarshal(body, &health) != nil || len(health.Checks) == 0 {
-		return nil, fmt.Errorf("%w: what answers at %s is no sidecar: %s", ErrNotRunning, r.server, a.Status)
+		return nil, fmt.Errorf("%w: what answers at %s is no sidecar: %s", ErrNoAnswer, r.where, a.Status)
 	}
 	return body, &NotReadyError{health.Checks, r.problem(ctx)}
 }

@@ -8,20 +8,30 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/disk"
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
 
-// ErrNotRunning says that no sidecar runs over a data directory.
-var ErrNotRunning = errors.New("no sidecar is running")
+// Errors of a Remote.
+var (
+	// ErrNotRunning says that no sidecar runs over a data directory: nobody listens where one has said that it does.
+	ErrNotRunning = errors.New("no sidecar is running")
+	// ErrNoAnswer says that somebody listens where the sidecar of a data directory has said that it does, and that no answer of
+	// that sidecar came.
+	ErrNoAnswer = errors.New("the sidecar does not answer")
+)
 
 // Remote is the sidecar that runs over a data directory, for who can read that.
 type Remote struct {
-	server    string
+	where     string // as the sidecar has said it
+	server    string // what stands for that in requests
 	transport http.RoundTripper
 	control   string
 }
@@ -40,12 +50,47 @@ func Find(dir string) (*Remote, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return nil, fmt.Errorf("%w over %s: %s is damaged", ErrNotRunning, dir, runningFile)
 	}
-	server, transport := Dial(r.URL)
-	return &Remote{server, transport, r.Control}, nil
+	server, transport := dial(r.URL)
+	if strings.HasPrefix(r.URL, "https:") {
+		transport.TLSClientConfig = pinned(r.Certificate)
+	}
+	return &Remote{r.URL, nearby(server, transport), transport, r.Control}, nil
+}
+
+// nearby calls a sidecar that listens on one address of this host which is not loopback from the loopback address, and by a
+// name of this host: it takes nobody else for a process of this host.
+func nearby(server string, t *http.Transport) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		return server
+	}
+	to, err := netip.ParseAddrPort(u.Host)
+	if err != nil || to.Addr().IsLoopback() {
+		return server
+	}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv6loopback}}
+	if to.Addr().Is4() {
+		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	}
+	t.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, network, to.String())
+	}
+	return u.Scheme + "://localhost"
+}
+
+// unanswered says whether somebody is there at all.
+func (r *Remote) unanswered(err error) error {
+	why := strings.TrimPrefix(err.Error(), httpapi.ErrUnreachable.Error()+": ") // this is no authority
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: nobody listens at %s: %s", ErrNotRunning, r.where, why)
+	}
+	return fmt.Errorf("%w at %s: %s", ErrNoAnswer, r.where, why)
 }
 
 // Dial returns how to call a sidecar at http(s)://HOST:PORT or unix:PATH: the server's URL, and the transport to use.
-func Dial(where string) (server string, transport http.RoundTripper) {
+func Dial(where string) (server string, transport http.RoundTripper) { return dial(where) }
+
+func dial(where string) (server string, transport *http.Transport) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = nil // it is on this host
 	path, ok := strings.CutPrefix(where, "unix:")
@@ -95,7 +140,7 @@ func (r *Remote) call(ctx context.Context, q httpapi.Request) ([]byte, error) {
 	}
 	a, err := client.Call(ctx, q)
 	if errors.Is(err, httpapi.ErrUnreachable) {
-		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
+		return nil, r.unanswered(err)
 	}
 	return a.Body, err
 }

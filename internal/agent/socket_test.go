@@ -52,6 +52,20 @@ func (w *world) another(listen string) agent.Config {
 // runs opens a sidecar and runs it until the test ends, or stop is called. It returns once there is a copy of the ledgers.
 func (w *world) runs(c agent.Config) (a *agent.Agent, stop func()) {
 	w.t.Helper()
+	a, stop = w.opens(c)
+	w.eventually("the sidecar is ready", func() bool { return len(a.Ready(w.t.Context(), w.now().UTC().Truncate(time.Second))) == 0 })
+	return a, stop
+}
+
+// begins is runs for a sidecar that may never get ready.
+func (w *world) begins(c agent.Config) *agent.Agent {
+	w.t.Helper()
+	a, _ := w.opens(c)
+	return a
+}
+
+func (w *world) opens(c agent.Config) (a *agent.Agent, stop func()) {
+	w.t.Helper()
 	a, err := agent.Open(w.t.Context(), c)
 	if err != nil {
 		w.t.Fatal(err)
@@ -69,7 +83,6 @@ func (w *world) runs(c agent.Config) (a *agent.Agent, stop func()) {
 	}()
 	stop = func() { cancel(); <-ended }
 	w.t.Cleanup(stop)
-	w.eventually("the sidecar is ready", func() bool { return len(a.Ready(ctx, w.now().UTC().Truncate(time.Second))) == 0 })
 	return a, stop
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -43,20 +44,21 @@ func (a *Agent) Changed() <-chan struct{} { return a.replica.Changed() }
 // of freshness.
 func (a *Agent) Ready(ctx context.Context, at time.Time) map[string]string {
 	failed := map[string]string{}
-	if err := a.fresh(at, nil); err != nil {
+	if err := a.fresh(at, nil); errors.Is(err, access.ErrClock) {
+		failed["clock"] = clockIsBehind
+	} else if err != nil {
 		failed["replica"] = err.Error()
 	}
 	if _, err := a.replica.Cluster(ctx); err != nil {
 		failed["replica"] = "there is no copy of the ledgers yet"
 	}
 	if a.removed(at) {
-		failed["peer"] = "the authority does not take this host for a peer"
-	}
-	if a.clockBehind(at) {
-		failed["clock"] = "the clock is behind the newest proof of freshness: set it right"
+		failed["peer"] = "the authority does not take this host for a peer: it has been removed, or its clock is wrong"
 	}
 	return failed
 }
+
+const clockIsBehind = "the clock of this host is behind the newest proof of freshness: set it right, nothing is decided until then"
 
 // Feed implements httpapi.Sidecar. Its cursor says how far the ledgers have been read, and which denials were told: a denial
 // between two requests is news for the second.
@@ -103,6 +105,9 @@ func (a *Agent) feed(ctx context.Context, at time.Time, after string) (httpapi.F
 	f := httpapi.Feed{
 		ClusterID: cluster.ID.String(), Issuer: cluster.Issuer, Keys: cluster.JWKS(), Peers: []httpapi.Grant{}, Dead: []httpapi.Dead{},
 		Cursor: next.String() + deniedMark + sumOf(denied), Age: a.ageSeconds(at), Bounds: a.bounds(), Denied: denied,
+	}
+	if a.clockBehind(at) {
+		f.Age = nil // by such a clock all is fresh
 	}
 	for _, k := range cluster.Keys {
 		if k.RetiredAt.IsZero() {
@@ -163,7 +168,7 @@ func (a *Agent) problem(at time.Time) string {
 	case err == nil && me.Status() != peer.Active:
 		return "this host has been removed from the cluster; to let it in again, join with a new key in an empty data directory"
 	case a.clockBehind(at):
-		return "the clock is behind the newest proof of freshness: set it right"
+		return clockIsBehind
 	case a.up.refused.Load():
 		return "the authority does not take this host for a peer: its clock is wrong, or it has been removed (see keyturn peers list)"
 	}
@@ -188,10 +193,11 @@ func stale(err error, trouble string) string {
 	return fmt.Sprintf("%v%s; see that the authority is up, the one at home too, and that this host reaches it", err, trouble)
 }
 
-// removed reports whether this host has lost its place in the cluster, as the ledger says or the authority.
+// removed reports whether this host has lost its place in the cluster, as the ledger says or the authority: not one that may
+// have forgotten it.
 func (a *Agent) removed(at time.Time) bool {
 	me, err := a.replica.Peer(context.Background(), at, a.Self())
-	return a.up.refused.Load() || err == nil && me.Status() != peer.Active
+	return a.up.refused.Load() && a.replica.Broken() == nil || err == nil && me.Status() != peer.Active
 }
 
 // Deny implements httpapi.Sidecar.

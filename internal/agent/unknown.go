@@ -35,11 +35,51 @@ func (a *Agent) learn(ctx context.Context, try func(context.Context) error) erro
 		case <-changed:
 		case err := <-pulled:
 			if err != nil {
-				return fmt.Errorf("%w: this is not known here, and the ledgers cannot be pulled at the moment", access.ErrStale)
+				return a.unasked()
 			}
 			return try(ctx)
 		}
 	}
+}
+
+// unasked is the ErrStale for what is not known here, and nobody could be asked.
+func (a *Agent) unasked() error {
+	if err := a.forked(); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: this is not known here, and the ledgers cannot be pulled at the moment", access.ErrStale)
+}
+
+// nothingHere makes an ErrStale of an access.ErrUnavailable that only says that there is no copy yet.
+func (a *Agent) nothingHere(ctx context.Context, err error) error {
+	if !errors.Is(err, access.ErrUnavailable) {
+		return err
+	}
+	if _, none := a.replica.Cluster(ctx); none != nil {
+		return fmt.Errorf("%w: there is none on this host yet", access.ErrStale)
+	}
+	return err
+}
+
+// early says what it means that a token is from the future: refused, an access.ErrEarly, where the issuer's clock is wrong; and
+// access.ErrClock where it may be the one of this host, which is behind what is proven then. Where nothing newer is proven, the
+// authority has to be asked what time it is.
+func (a *Agent) early(ctx context.Context, at time.Time, refused error) error {
+	behind := func() bool { // at is when the request came, which may have taken a moment
+		return a.clockBehind(at) || a.replica.Fresh().After(at.Add(learnTimeout))
+	}
+	if behind() {
+		return access.ErrClock
+	}
+	asking, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	switch err := a.replica.Pull(asking); {
+	case err != nil:
+		return a.unasked()
+	case behind():
+		return access.ErrClock
+	}
+	return refused
 }
 
 // unknown says what it means that a client's secret is not known here after a look at the authority's ledger: err, a refusal,

@@ -42,6 +42,10 @@ type Config struct {
 	SocketMode  fs.FileMode // of a unix socket; 0: 0600
 	SocketGroup string      // of a unix socket, by name or number; "": that of the process
 
+	// Private is shown, over TLS, to whoever asks for PrivateName; nil: nobody is. The certificate of TLSCert is for the names by
+	// which others call, and is renewed whenever somebody likes.
+	Private *tls.Certificate
+
 	Shortcut *shortcut.Route // answered beside the handler of Serve, in plain HTTP; nil: nothing is
 
 	Log zerolog.Logger
@@ -170,9 +174,20 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 		ErrorLog:       stdlog.New(complaints{s.c.Log}, "", 0),
 	}
 	if s.cert != nil {
-		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.cert.get}
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificateFor}
 	}
 	return server
+}
+
+// PrivateName is the server name (RFC 6066 §3) by which a process of this host asks for Config.Private.
+const PrivateName = "keyturn.internal"
+
+// certificateFor implements tls.Config.GetCertificate.
+func (s *Server) certificateFor(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if s.c.Private != nil && hello.ServerName == PrivateName {
+		return s.c.Private, nil
+	}
+	return s.cert.get(hello)
 }
 
 // Reload reads the TLS certificate again. Without TLS there is nothing to reload.
