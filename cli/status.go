@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/httpapi"
@@ -88,9 +89,15 @@ func usageRows(v httpapi.Version, now time.Time) [][]string {
 	})
 	add("last used", len(v.LastUsed), func(i int) string {
 		u := v.LastUsed[i]
-		return fmt.Sprintf("%s at %s, %s", usedAt(u), moment(u.At.Time, now), times(u.Count))
+		return usedWhen(u, now) + ", " + times(u.Count)
 	})
-	if live := v.Status == "current" || v.Status == "superseded"; live && len(v.LastUsed) == 0 {
+	live, since := v.Status == "current" || v.Status == "superseded", v.KnownSince.Time
+	switch {
+	case live && !since.IsZero() && len(v.LastUsed) == 0:
+		rows = append(rows, []string{"last used", fmt.Sprintf("not since %s; of before nothing is known", moment(since, now))})
+	case live && !since.IsZero():
+		rows = append(rows, []string{"", fmt.Sprintf("of before %s nothing is known", moment(since, now))})
+	case live && len(v.LastUsed) == 0:
 		rows = append(rows, []string{"last used", "never, for all that is known of 30 days"})
 	}
 	add("not reported", len(v.Unreported), func(i int) string { return plain(v.Unreported[i].Name) + `: unknown, not "no use"` })
@@ -105,6 +112,15 @@ func usedAt(u httpapi.Sighting) string {
 		return plain(u.Name)
 	}
 	return plain(u.Name + " (" + u.Source + ")")
+}
+
+// usedWhen names a user, when it was seen, and what has become of its host.
+func usedWhen(u httpapi.Sighting, now time.Time) string {
+	text := usedAt(u) + " at " + moment(u.At.Time, now)
+	if u.Removed {
+		text += " (that host is removed)"
+	}
+	return text
 }
 
 func times(n uint64) string {
@@ -161,7 +177,7 @@ func (p plan) uses(now time.Time) [][]string {
 					rows = append(rows, []string{"last used", fmt.Sprintf("%d more: see keyturn credentials status", len(v.LastUsed)-i)})
 					break
 				}
-				rows = append(rows, []string{"last used", usedAt(u) + " at " + moment(u.At.Time, now)})
+				rows = append(rows, []string{"last used", usedWhen(u, now)})
 			}
 		case v.Verdict != nil:
 			rows = append(rows, []string{fmt.Sprintf("version %d", v.Version), "closing it " + closing(v.Verdict)})
@@ -173,7 +189,7 @@ func (p plan) uses(now time.Time) [][]string {
 // closing is a verdict behind "closing it".
 func closing(v *httpapi.Verdict) string {
 	if v.Safe {
-		return "is safe: everybody who was seen with it has moved on"
+		return "is safe: " + plain(strings.TrimPrefix(v.Text, "safe to close: "))
 	}
 	if len(v.WouldLockOut) == 0 {
 		return "is not known to be safe: " + plain(v.Text)

@@ -24,7 +24,8 @@ func (r *run) usage() {
 	if again := r.Want(429, "POST", "/v1/peers/self/usage", Bearer(own), JSON(r.report(old))); again.Text("code") != "RATE_LIMITED" || again.Header.Get("Retry-After") == "" {
 		r.T.Errorf("two reports in a minute: %s, %v", again.Body, again.Header)
 	}
-	if v := r.versionOf(old); v.Verdict != nil || len(v.seen(self)) != 1 || v.seen(self)[0].Count != 3 || v.seen(self)[0].Source != "127.0.0.1" {
+	if v := r.versionOf(old); v.Verdict != nil || v.KnownSince != nil || // there are notes since the cluster is there
+		len(v.seen(self)) != 1 || v.seen(self)[0].Count != 3 || v.seen(self)[0].Source != "127.0.0.1" {
 		r.T.Errorf("the current version: %+v", v)
 	}
 
@@ -44,6 +45,10 @@ func (r *run) usage() {
 	}
 	r.Want(204, "DELETE", "/v1/peers/"+self, Bearer(r.admin()))
 	r.Want(401, "POST", "/v1/peers/self/usage", Bearer(own), JSON(r.report(r.id)))
+	left := r.versionOf(old)
+	if places := left.seen(self); len(places) != 1 || !places[0].Removed || strings.Contains(strings.Join(left.Verdict.WouldLockOut, " "), "host-1") {
+		r.T.Errorf("the host has been removed: %+v", left)
+	}
 }
 
 // report tells that a version of the shared credential was used three times just now.
@@ -61,9 +66,10 @@ func (r *run) report(clientID string) map[string]any {
 
 // usedVersion is a version as GET /v1/cluster/credentials tells who uses it.
 type usedVersion struct {
-	ClientID string  `json:"client_id"`
-	LastUsed []place `json:"last_used"`
-	Verdict  *struct {
+	ClientID   string  `json:"client_id"`
+	KnownSince *string `json:"known_since"`
+	LastUsed   []place `json:"last_used"`
+	Verdict    *struct {
 		Safe         bool
 		WouldLockOut []string `json:"would_lock_out"`
 		Unknown      []string
@@ -73,9 +79,10 @@ type usedVersion struct {
 
 // place is where a version was used last.
 type place struct {
-	PeerID *string `json:"peer_id"`
-	Source string
-	Count  int
+	PeerID  *string `json:"peer_id"`
+	Source  string
+	Count   int
+	Removed bool
 }
 
 // seen are the uses at one peer.
