@@ -70,7 +70,7 @@ func exitStatus(err error) int {
 	switch {
 	case errors.As(err, &wrong), errors.Is(err, agent.ErrSettings), errors.Is(err, agent.ErrJoinKey):
 		return exitUsage
-	case errors.Is(err, agent.ErrRefused):
+	case errors.Is(err, agent.ErrRefused), errors.Is(err, agent.ErrLicense):
 		return exitRefused
 	case errors.Is(err, agent.ErrNotRunning), errors.Is(err, agent.ErrNoAnswer), errors.Is(err, httpapi.ErrUnreachable), errors.As(err, &waits):
 		return exitUnreachable

@@ -3,10 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/id"
 )
 
 // directory says which sidecar is meant.
@@ -93,7 +96,33 @@ func (c *AllowCmd) Run(a *App) error {
 	if err := checkID(c.ID); err != nil {
 		return err
 	}
-	return c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) { return r.Allow(ctx, c.ID) })
+	return c.ask(a, func(ctx context.Context, r *agent.Remote) ([]byte, error) {
+		body, err := r.Allow(ctx, c.ID)
+		if err == nil {
+			c.warn(a, body)
+		}
+		return body, err
+	})
+}
+
+// warn says what keeps refusing some of what was allowed.
+func (c *AllowCmd) warn(a *App, status []byte) {
+	var s httpapi.SidecarStatus
+	allowed, err := id.ParseClientID(c.ID)
+	if err != nil || json.Unmarshal(status, &s) != nil {
+		return
+	}
+	for _, name := range s.Denied {
+		denied, err := id.ParseClientID(name)
+		if err != nil || denied.Credential != allowed.Credential || allowed.Version != 0 && denied.Version != 0 {
+			continue
+		}
+		what := "that version is refused as before"
+		if denied.Version == 0 {
+			what = "every version of it is refused as before"
+		}
+		_, _ = fmt.Fprintf(a.Stderr, "keyturn-sidecar: %s is still denied, so %s; to take that back: keyturn-sidecar allow %s\n", name, what, name)
+	}
 }
 
 // ResyncCmd accepts another ledger.

@@ -1,12 +1,20 @@
 package main_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
@@ -60,6 +68,101 @@ func TestControl_DenyAndAllow(t *testing.T) {
 	p.stop(syscall.SIGKILL) // it cannot take back where it answers
 	if r := w.does("status", "--data-dir", dir); r.exit != 5 || !strings.Contains(r.stderr, "no sidecar is running") {
 		t.Errorf("after kill -9: %+v", r)
+	}
+}
+
+// TestControl_OverTLS: the certificate is for the name by which others call.
+func TestControl_OverTLS(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	made := w.create("billing.read")
+	dir := filepath.Join(t.TempDir(), "data")
+	cert, key := certificate(t, "bills.example.com")
+	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()}, "--listen", "0.0.0.0:0", "--tls-cert", cert, "--tls-key", key,
+		"--host", "bills.example.com")
+	w.eventually("it is ready", func() bool { return w.does("status", "--ready", "--data-dir", dir).exit == 0 })
+	for name, args := range map[string][]string{
+		"status": {"status"}, "live": {"status", "--live"}, "deny": {"deny", made.ID}, "resync": {"resync"}, "export": {"export"},
+	} {
+		if r := w.does(append(args, "--data-dir", dir)...); r.exit != 0 || r.stdout == "" {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if got := w.status(dir).Denied; !slices.Equal(got, []string{made.ID}) {
+		t.Errorf("denied: %v", got)
+	}
+	p.stop(syscall.SIGKILL)
+	taken, err := net.Listen("tcp", strings.TrimPrefix(p.url, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	go func() {
+		for c, err := taken.Accept(); err == nil; c, err = taken.Accept() {
+			_ = c.Close()
+		}
+	}()
+	if r := w.does("deny", made.ID, "--data-dir", dir); r.exit != 5 || strings.Contains(r.stderr, "no sidecar is running") || strings.Contains(r.stderr, "the authority") {
+		t.Errorf("somebody else listens there: %+v", r)
+	}
+}
+
+// certificate writes a self-signed certificate for a name.
+func certificate(t *testing.T, name string) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{name},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	return write(t, filepath.Join(dir, "cert.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), 0o600),
+		write(t, filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), 0o600)
+}
+
+// TestControl_WhatAllowDoesNotTakeBack: a version is refused as long as all of its credential is.
+func TestControl_WhatAllowDoesNotTakeBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bare := w.create("billing.read").ID
+	dir := filepath.Join(t.TempDir(), "data")
+	w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
+	for _, row := range []struct{ verb, id, says string }{
+		{"deny", bare, ""},
+		{"allow", bare + "-1", bare + " is still denied, so every version of it is refused"},
+		{"deny", bare + "-1", ""},
+		{"allow", bare, bare + "-1 is still denied, so that version is refused"},
+		{"deny", bare + "-2", ""},
+		{"allow", bare + "-2", ""},
+		{"allow", bare + "-1", ""},
+	} {
+		r := w.does(row.verb, row.id, "--data-dir", dir)
+		if r.exit != 0 || (row.says == "") != (r.stderr == "") || !strings.Contains(r.stderr, row.says) || r.stdout == "" {
+			t.Errorf("%s %s: exit %d, want %q\n%s", row.verb, row.id, r.exit, row.says, r.stderr)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "denied.json.moved"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "denied.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "denied.json.moved"), filepath.Join(dir, "denied.json")); err != nil {
+		t.Fatal(err)
+	}
+	r := w.does("deny", bare, "--data-dir", dir) // what a full disk does
+	if r.exit != 1 || !strings.Contains(r.stderr, "only until this sidecar is started again") || strings.Contains(r.stderr, "INTERNAL") {
+		t.Errorf("what cannot be kept: %+v", r)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -75,7 +76,8 @@ func TestRun_DoesNotJoinWhereItCannotStart(t *testing.T) {
 	}
 }
 
-// TestRun_ARefusedLicenseCanBeMended: only a peer is shown the license, so the host is one by then. The same join key goes on.
+// TestRun_ARefusedLicenseCanBeMended: only a peer is shown the license, so the host is one by then. It goes on as that peer, and
+// does not run before.
 func TestRun_ARefusedLicenseCanBeMended(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -89,12 +91,58 @@ func TestRun_ARefusedLicenseCanBeMended(t *testing.T) {
 	wrong := write(t, filepath.Join(t.TempDir(), "wrong.pub"), `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`, 0o600)
 	r := w.types("", key, "run", "--authority", w.URL(), "--data-dir", dir, "--listen", "127.0.0.1:0", "--name", "host-9", "--vendor-key", wrong)
 	self := w.sidecars()["host-9"]
-	if r.exit != 3 || self == "" || !strings.Contains(r.stderr, self) || !strings.Contains(r.stderr, "the same join key") {
-		t.Errorf("%s: exit %d\n%s", self, r.exit, r.stderr)
+	for _, again := range []result{
+		r,
+		w.types("", key, "run", "--authority", w.URL(), "--data-dir", dir, "--listen", "127.0.0.1:0", "--vendor-key", wrong),
+		w.does("run", "--authority", w.URL(), "--data-dir", dir, "--listen", "127.0.0.1:0", "--vendor-key", wrong),
+	} {
+		for _, says := range []string{"this host's own check", "--vendor-key", "keyturn peers remove " + self, "untrusted license"} {
+			if again.exit != 3 || self == "" || !strings.Contains(again.stderr, says) || strings.Contains(again.stderr, "the authority refused") {
+				t.Errorf("%s: exit %d, and it does not say %q\n%s", self, again.exit, says, again.stderr)
+			}
+		}
 	}
-	w.run(dir, "", key, "--vendor-key", right)
+	p := w.run(dir, "", nil, "--vendor-key", right) // without the join key
+	p.stop(syscall.SIGTERM)
+	w.run(dir, "", nil)
 	if got := w.sidecars(); len(got) != 1 || w.status(dir).PeerID != self {
 		t.Errorf("%v, before it was %s", got, self)
+	}
+}
+
+// TestRun_SaysWhatIsWrongWithAJoinKey: the authority says only that it is refused. What can be told on this host is told.
+func TestRun_SaysWhatIsWrongWithAJoinKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	good := w.joinKey()
+	parts := strings.Split(good, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	jti, _ := claims["jti"].(string)
+	claims["exp"] = 1763000000
+	expired, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := w.joinKey()
+	w.run(filepath.Join(t.TempDir(), "data"), "", []string{"KEYTURN_JOIN_KEY=" + used})
+	for name, row := range map[string]struct{ key, says string }{
+		"Expired": {parts[0] + "." + base64.RawURLEncoding.EncodeToString(expired) + "." + parts[2], "the join key expired on 2025-11-13T02:13:20Z"},
+		"Forged":  {parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2])), jti},
+		"Used":    {used, "was used by another host"},
+	} {
+		r := w.types("", []string{"KEYTURN_JOIN_KEY=" + row.key}, "run", "--authority", w.URL(), "--data-dir", filepath.Join(t.TempDir(), "data"),
+			"--listen", "127.0.0.1:0", "--name", "host-"+name)
+		if r.exit != 3 || !strings.Contains(r.stderr, row.says) || !strings.Contains(r.stderr, "keyturn join-keys create") ||
+			strings.Contains(r.stderr, "expired") != (name == "Expired") {
+			t.Errorf("%s: exit %d\n%s", name, r.exit, r.stderr)
+		}
 	}
 }
 

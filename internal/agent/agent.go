@@ -69,8 +69,9 @@ type running struct {
 }
 
 // Open opens the data directory, joins the cluster if this host has not done so, and makes everything ready to Run. Before it
-// joins it binds the address: a join key works once. It returns ErrSettings, ErrJoinKey, ErrRefused, httpapi.ErrUnreachable where it cannot join, bolt.ErrLocked while another
-// process has the directory, or what is wrong with a file.
+// joins it binds the address: a join key works once. It returns ErrSettings; ErrJoinKey, ErrRefused, ErrLicense or
+// httpapi.ErrUnreachable where it cannot join; bolt.ErrLocked while another process has the directory, or what is wrong with a
+// file.
 func Open(ctx context.Context, c Config) (*Agent, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -122,7 +123,9 @@ func (a *Agent) openStore() (err error) {
 		return err
 	}
 	a.damaged = true
-	a.log.Error().Err(err).Msg("the copy of the ledgers is damaged: pulling it anew")
+	what, _, _ := strings.Cut(err.Error(), ";") // the rest is what to do about an authority's own file
+	a.log.Error().Str("error", what).Msg("the copy of the ledgers is damaged: it is deleted and pulled anew; nothing has to be done but to " +
+		"look at the disk")
 	if err := os.Remove(path); err != nil {
 		return err
 	}
@@ -138,7 +141,7 @@ func (a *Agent) open(ctx context.Context) (err error) {
 	if a.who, err = openIdentity(a.c.DataDir); err != nil {
 		return err
 	}
-	if a.who.joined == nil {
+	if a.who.joined == nil || a.who.joined.Declined {
 		if err := a.enter(ctx); err != nil {
 			return err
 		}
@@ -183,14 +186,16 @@ func (a *Agent) newHandler() (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: --authority: %w", ErrSettings, err)
 	}
-	api := httpapi.NewSidecar(a, httpapi.SidecarOptions{
+	o := httpapi.SidecarOptions{
 		ServerOptions: httpapi.ServerOptions{
 			Now: a.c.Now, Version: a.c.Version, Observe: a.observe, Stopping: a.http.Stopping(),
 		},
 		Upstream: forward, Hosts: a.hosts(), Control: a.control, Passed: a.replica.Nudge,
-	})
+	}
+	api := httpapi.NewSidecar(a, o)
 	a.shortcut = api.Shortcut()
-	all, answered := httpapi.WithMetrics(markReading(api), a.metrics, a.c.MetricsOpen), a.hosts()
+	told := toOthers{a}.beside(markReading(api), httpapi.NewSidecar(toOthers{a}, o))
+	all, answered := httpapi.WithMetrics(told, a.metrics, a.c.MetricsOpen), a.hosts()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if answered != nil && !answered(r.Host) {
 			api.ServeHTTP(w, r) // which refuses every path by that name
@@ -261,6 +266,8 @@ func (a *Agent) Reload() error {
 	a.deniedChanged.Ring()
 	if err != nil {
 		a.log.Error().Err(err).Msg("cannot reload everything: what was before stays")
+	} else {
+		a.log.Info().Bool("tls", a.private != nil).Strs("denied", a.denied.list()).Msg("reloaded: the certificate, and what is denied")
 	}
 	return err
 }

@@ -282,6 +282,19 @@ func TestAgent_OnlyThisHost(t *testing.T) {
 			t.Errorf("%s for another host: %d %s", path, a.status, a.body)
 		}
 	}
+	if err := w.Down(); err != nil {
+		t.Fatal(err)
+	}
+	w.ahead.Store(int64(48 * time.Hour))
+	if w.status(1).Problem == "" {
+		t.Error("there is no problem")
+	}
+	a := w.send(http.MethodGet, sidecar+"/v1/sidecar/status", http.Header{"X-Forwarded-For": {"192.0.2.1"}}, "")
+	var s httpapi.SidecarStatus
+	if err := json.Unmarshal(a.body, &s); err != nil || a.status != 200 || s.PeerID == "" || s.Problem != "" {
+		t.Errorf("the status, for another host: %d %s", a.status, a.body)
+	}
+	w.ahead.Store(0)
 	for _, path := range []string{"/metrics", "/livez"} { // a name that somebody has pointed here
 		if a := w.send(http.MethodGet, sidecar+path, http.Header{"Host": {"evil.example"}}, ""); a.status != 400 {
 			t.Errorf("%s by another name: %d %s", path, a.status, a.body)
@@ -292,7 +305,7 @@ func TestAgent_OnlyThisHost(t *testing.T) {
 			t.Errorf("forwarded for %q: %d", values, a.status)
 		}
 	}
-	a := w.send(http.MethodOptions, sidecar+"/v1/oauth/token", http.Header{"Origin": {"https://evil.example"}, "Access-Control-Request-Method": {"POST"}}, "")
+	a = w.send(http.MethodOptions, sidecar+"/v1/oauth/token", http.Header{"Origin": {"https://evil.example"}, "Access-Control-Request-Method": {"POST"}}, "")
 	for name := range a.header {
 		if strings.HasPrefix(name, "Access-Control-") {
 			t.Errorf("%s is sent", name)

@@ -27,6 +27,8 @@ var (
 	ErrJoinKey = errors.New("a join key is needed")
 	// ErrRefused says that the authority refused the join.
 	ErrRefused = errors.New("the authority refused the join")
+	// ErrLicense says that this host itself does not accept the cluster's license, having joined.
+	ErrLicense = errors.New("this host does not accept the cluster's license")
 )
 
 // Config is what a sidecar is told. Authority, DataDir and Listen are required.

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/disk"
+	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/token"
 )
@@ -141,10 +143,19 @@ func (d *denied) change(name string, deny bool) error {
 		delete(set, parsed)
 	}
 	if err := writeJSON(d.path, deniedFileBody{names(set)}); err != nil {
-		return fmt.Errorf("keep what is denied: %w", err)
+		return notKept(parsed, deny, err)
 	}
 	d.set.Store(&set)
 	return nil
+}
+
+// notKept tells who can read the data directory, and nobody else can ask, what holds although it is not on disk.
+func notKept(n deniedID, deny bool, err error) error {
+	words := fmt.Sprintf("%s is still denied: that it is not any more cannot be kept on disk: %v", n, err)
+	if deny {
+		words = fmt.Sprintf("%s is denied from now on, but only until this sidecar is started again: it cannot be kept on disk: %v", n, err)
+	}
+	return &httpapi.Error{Status: http.StatusInternalServerError, Code: httpapi.Internal, Message: words}
 }
 
 func names(set map[deniedID]bool) []string {

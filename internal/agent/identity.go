@@ -45,6 +45,8 @@ type joined struct {
 	Issuer    string  `json:"issuer"`
 	Region    string  `json:"region"`
 	Anchor    jwk.Key `json:"anchor"` // the ledger key that founded the cluster
+	// Declined is true while this host does not accept the cluster's license, which it is shown as a peer only: it does not run.
+	Declined bool `json:"license_declined,omitempty"`
 }
 
 // openIdentity reads the keys, and makes those that are missing before the sidecar has joined. A sidecar that has joined and

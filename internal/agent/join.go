@@ -24,8 +24,13 @@ import (
 )
 
 // enter joins the cluster. A join key works once, and a peer counts: what can be known to keep the sidecar from starting is
-// known before.
+// known before. A host that has joined, and did not accept the license, looks at it again first.
 func (a *Agent) enter(ctx context.Context) error {
+	if a.who.joined != nil {
+		if err := a.who.reconsider(a.c, a.now()); err == nil || a.c.JoinKey == "" {
+			return err
+		}
+	}
 	a.c.Name = strings.TrimSpace(a.c.Name)
 	if a.c.Name == "" {
 		host, _ := os.Hostname()
@@ -67,16 +72,14 @@ func (i *identity) join(ctx context.Context, c Config, at time.Time) error {
 		Proof: base64.RawURLEncoding.EncodeToString(signature),
 	})
 	if err != nil {
-		return err
+		return refusedKey(err, key, at)
 	}
 	told, err := answered(answer, key)
 	if err != nil {
 		return err
 	}
-	if err := checkLicense(answer, c.VendorKeys, at); err != nil { // only a peer is shown the license
-		return fmt.Errorf("%w; the authority counts this host as %s by now: run this again with the right --vendor-key, the same data "+
-			"directory and the same join key, or remove it with `keyturn peers remove`", err, told.PeerID)
-	}
+	declined := checkLicense(answer.License, c.VendorKeys, at) // only a peer is shown the license
+	told.Declined = declined != nil
 	if err := disk.Write(filepath.Join(c.DataDir, licenseFile), append([]byte(answer.License), '\n')); err != nil {
 		return err
 	}
@@ -84,7 +87,59 @@ func (i *identity) join(ctx context.Context, c Config, at time.Time) error {
 		return err
 	}
 	i.joined = told
+	return told.decline(declined)
+}
+
+// reconsider looks again at a license that this host did not accept when it joined.
+func (i *identity) reconsider(c Config, at time.Time) error {
+	text, err := disk.ReadPrivate(filepath.Join(c.DataDir, licenseFile))
+	if err != nil {
+		return err
+	}
+	if err := checkLicense(text, c.VendorKeys, at); err != nil {
+		return i.joined.decline(err)
+	}
+	accepted := *i.joined
+	accepted.Declined = false
+	if err := writeJSON(filepath.Join(c.DataDir, peerFile), accepted); err != nil {
+		return err
+	}
+	i.joined = &accepted
 	return nil
+}
+
+// decline says what came of it that this host does not accept the license: the authority knows nothing of that.
+func (j *joined) decline(why error) error {
+	if why == nil {
+		return nil
+	}
+	return fmt.Errorf("%w; that was this host's own check, against its --vendor-key and its clock: the authority has admitted it as %s, which "+
+		"counts; run this again with the right --vendor-key and the same data directory, or give the place free with `keyturn peers remove %s`",
+		why, j.PeerID, j.PeerID)
+}
+
+// refusedKey says what it may be that a join key was refused for: the authority tells nobody, for whoever made one up would
+// learn from it too.
+func refusedKey(err error, key token.JoinKey, at time.Time) error {
+	var answer *httpapi.Error
+	if !errors.As(err, &answer) || answer.Status != http.StatusUnauthorized {
+		return err
+	}
+	end := time.Unix(key.ExpiresAt, 0).UTC()
+	if at.After(end) {
+		return fmt.Errorf("%w: the join key expired on %s, and it is %s here: make a new one with `keyturn join-keys create`",
+			err, end.Format(time.RFC3339), at.Format(time.RFC3339))
+	}
+	return fmt.Errorf("%w: the join key was used by another host, was revoked, or is not of this cluster: see `keyturn join-keys list "+
+		"--include-terminal` for %s, or make a new one with `keyturn join-keys create`", err, printableID(key.ID))
+}
+
+// printableID is the id of a join key, which has not been verified, or what stands for one.
+func printableID(text string) string {
+	if key, err := id.Parse(id.JoinKey, text); err == nil {
+		return key.String()
+	}
+	return "its id"
 }
 
 func marshalled(k jwk.Key) json.RawMessage {
@@ -136,16 +191,16 @@ func answered(a httpapi.Joined, key token.JoinKey) (*joined, error) {
 
 // checkLicense is the peer's own look at the cluster's license: signed by a vendor that it trusts or, where it was told of
 // none, whole and in force.
-func checkLicense(a httpapi.Joined, vendors []jwk.Key, at time.Time) error {
-	l, err := license.Parse(a.License)
+func checkLicense(text []byte, vendors []jwk.Key, at time.Time) error {
+	l, err := license.Parse(text)
 	if err == nil && len(vendors) > 0 {
 		err = l.Verify(vendors)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: the cluster's license: %w", ErrRefused, err)
+		return fmt.Errorf("%w: %w", ErrLicense, err)
 	}
 	if l.Expired(at) {
-		return fmt.Errorf("%w: the cluster's license ended on %s", ErrRefused, l.ExpiresAt.Format(time.RFC3339))
+		return fmt.Errorf("%w: it ended on %s", ErrLicense, l.ExpiresAt.Format(time.RFC3339))
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ var (
 	// ErrNoAnswer says that somebody listens where the sidecar of a data directory has said that it does, and that no answer of
 	// that sidecar came.
 	ErrNoAnswer = errors.New("the sidecar does not answer")
+	// ErrFailed says that the sidecar could not do what it was asked for, or not all of it: the text says why.
+	ErrFailed = errors.New("the sidecar could not do it")
 )
 
 // Remote is the sidecar that runs over a data directory, for who can read that.
@@ -106,7 +108,7 @@ func dial(where string) (server string, transport *http.Transport) {
 
 // Status asks for GET /v1/sidecar/status, and returns the answer unchanged.
 func (r *Remote) Status(ctx context.Context) ([]byte, error) {
-	return r.call(ctx, httpapi.Request{Path: "/v1/sidecar/status"})
+	return r.call(ctx, httpapi.Request{Path: statusRoute})
 }
 
 // Deny refuses a credential, a version of one, or a peer on that host at once. It returns the status.
@@ -123,9 +125,14 @@ func (r *Remote) Allow(ctx context.Context, name string) ([]byte, error) {
 func (r *Remote) Resync(ctx context.Context) ([]byte, error) { return r.post(ctx, "resync", nil) }
 
 func (r *Remote) post(ctx context.Context, verb string, body any) ([]byte, error) {
-	return r.call(ctx, httpapi.Request{
+	answer, err := r.call(ctx, httpapi.Request{
 		Method: http.MethodPost, Path: "/v1/sidecar/" + verb, Body: body, Header: http.Header{httpapi.HeaderControl: {r.control}},
 	})
+	var failed *httpapi.Error
+	if errors.As(err, &failed) && failed.Status == http.StatusInternalServerError {
+		err = fmt.Errorf("%w: %s", ErrFailed, failed.Message)
+	}
+	return answer, err
 }
 
 // call asks once: a sidecar of this host that does not answer is not there.

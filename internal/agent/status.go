@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -159,6 +160,30 @@ func (a *Agent) Status(at time.Time) httpapi.SidecarStatus {
 	}
 }
 
+// toOthers is a sidecar as other hosts see it: what it says to an operator may name files of this one.
+type toOthers struct{ *Agent }
+
+// Status implements httpapi.Sidecar.
+func (o toOthers) Status(at time.Time) httpapi.SidecarStatus {
+	s := o.Agent.Status(at)
+	s.Problem = ""
+	return s
+}
+
+// beside has others answered by another handler where they ask for the status.
+func (toOthers) beside(own, others http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == statusRoute && !httpapi.FromThisHost(r) {
+			others.ServeHTTP(w, r)
+			return
+		}
+		own.ServeHTTP(w, r)
+	})
+}
+
+// statusRoute is for everybody; what an operator has to look at is not.
+const statusRoute = "/v1/sidecar/status"
+
 // problem says what an operator has to look at; "" where there is nothing.
 func (a *Agent) problem(at time.Time) string {
 	if err := a.replica.Broken(); err != nil {
@@ -203,13 +228,21 @@ func (a *Agent) removed(at time.Time) bool {
 // Deny implements httpapi.Sidecar.
 func (a *Agent) Deny(name string) error {
 	defer a.deniedChanged.Ring()
-	return a.denied.change(name, true)
+	err := a.denied.change(name, true)
+	if err == nil {
+		a.log.Info().Str("id", name).Msg("denied on this host")
+	}
+	return err
 }
 
 // Allow implements httpapi.Sidecar.
 func (a *Agent) Allow(name string) error {
 	defer a.deniedChanged.Ring()
-	return a.denied.change(name, false)
+	err := a.denied.change(name, false)
+	if err == nil {
+		a.log.Info().Str("id", name).Msg("not denied on this host any more")
+	}
+	return err
 }
 
 // Resync implements httpapi.Sidecar.
