@@ -16,6 +16,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/id"
 )
 
 // versions are those of the shared credential, by their numbers, as the authority tells them.
@@ -113,6 +114,47 @@ func TestReporter_MakesARefusedReportAnew(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A report that is made anew grows no larger than the authority takes: all that may have arrived is in it, the rest waits.
+func TestReporter_WhatIsMadeAnewFits(t *testing.T) {
+	t.Parallel()
+	w := start(t, 0)
+	wire := &flaky{next: &http.Transport{}}
+	config := w.another("127.0.0.1:0")
+	config.Name, config.Transport = "busy", wire
+	_, stop := w.runs(config)
+	stop()
+	left := map[string]any{}
+	some := func() (list []any) {
+		for range 200 {
+			list = append(list, map[string]any{
+				"ClientID": id.New(id.Client, w.now()).String(), "Version": 1, "Source": "127.0.0.1", "First": w.now(), "Last": w.now(), "Count": 1,
+			})
+		}
+		return list
+	}
+	left["sending"] = map[string]any{"ID": "sent-before-0123456789", "At": w.now(), "Uses": some()}
+	left["uses"] = some()
+	text, err := json.Marshal(left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(config.DataDir, "usage.json"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tried := len(wire.reports())
+	w.ahead.Store(int64(2 * time.Minute))
+	_, _ = w.runs(config)
+	w.eventually("a report", func() bool { return len(wire.reports()) > tried })
+	first := wire.last()
+	if n := len(first.Uses); first.ID != "sent-before-0123456789" || n < 250 || n > 320 || !first.Partial {
+		t.Errorf("%s: %d uses, partial %v", first.ID, n, first.Partial)
+	}
+	w.reported("the rest", func() bool {
+		last := wire.last()
+		return last.ID != first.ID && len(last.Uses) >= 400-len(first.Uses)
+	})
 }
 
 // What could not be reported is reported by the next start.
