@@ -108,8 +108,8 @@ func (a *Agent) gauges() []metrics.Sample {
 		{Name: "keyturn_cache_misses_total", Labels: [][2]string{{"cache", "pairs"}}, Value: float64(pairs.Misses)},
 		{Name: "keyturn_denied", Value: float64(len(a.denied.list()))},
 	}
-	if !a.replica.Fresh().IsZero() {
-		list = append(list, metrics.Sample{Name: "keyturn_replica_age_seconds", Value: a.replica.Age(at).Seconds()})
+	if age := a.ageSeconds(at); age != nil {
+		list = append(list, metrics.Sample{Name: "keyturn_replica_age_seconds", Value: float64(*age)})
 	}
 	for region, seq := range a.replica.Cursors() {
 		list = append(list, metrics.Sample{Name: "keyturn_replica_cursor", Labels: [][2]string{{"region", region}}, Value: float64(seq)})

@@ -107,9 +107,6 @@ func (a *Agent) feed(ctx context.Context, at time.Time, after string) (httpapi.F
 		ClusterID: cluster.ID.String(), Issuer: cluster.Issuer, Keys: cluster.JWKS(), Peers: []httpapi.Grant{}, Dead: []httpapi.Dead{},
 		Cursor: next.String() + deniedMark + sumOf(denied), Age: a.ageSeconds(at), Bounds: a.bounds(), Denied: denied,
 	}
-	if a.clockBehind(at) {
-		f.Age = nil // by such a clock all is fresh
-	}
 	for _, k := range cluster.Keys {
 		if k.RetiredAt.IsZero() {
 			f.Peers = append(f.Peers, httpapi.Grant{KeyID: k.Key.ID(), PeerID: k.PeerID.String()})
@@ -134,9 +131,9 @@ func sumOf(list []string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// ageSeconds is nil where there was no proof of freshness.
+// ageSeconds is nil where there was no proof of freshness, and by a clock that is behind it: all would be fresh.
 func (a *Agent) ageSeconds(at time.Time) *int {
-	if a.replica.Fresh().IsZero() {
+	if a.replica.Fresh().IsZero() || a.clockBehind(at) {
 		return nil
 	}
 	seconds := int(a.replica.Age(at) / time.Second)

@@ -43,8 +43,11 @@ func (v *Verifier) Check(ctx context.Context, token string, want Want) (Claims, 
 	j, seen := v.tokens.Get(at, token)
 	if !seen {
 		var err error
-		if j, s, err = v.judge(at, token); errors.Is(err, access.ErrUnknown) {
+		if j, s, err = v.judge(at, token); errors.Is(err, access.ErrUnknown) || errors.Is(err, access.ErrEarly) {
 			j, s, err = v.ask(ctx, at, token)
+		}
+		if errors.Is(err, access.ErrEarly) {
+			err = v.early(err)
 		}
 		if err != nil {
 			return Claims{}, err
@@ -77,6 +80,16 @@ func (v *Verifier) ask(ctx context.Context, at time.Time, text string) (*judged,
 		return nil, nil, stale("the key or the issuer of the token is not known here, and cannot be looked up", err)
 	}
 	return v.judge(at, text)
+}
+
+// early says what it means that a token is still from the future after the source was asked: refused, an ErrInvalid, where the
+// clock of this host is right for all that is known. It is no answer where the source has no proof of freshness: the sidecar of
+// a host whose clock is behind tells of none.
+func (v *Verifier) early(refused error) error {
+	if s := v.state.Load(); s != nil && !s.alone && !s.known {
+		return stale("the token is from the future by the clock of this host, which may be behind", nil)
+	}
+	return refused
 }
 
 // suits compares a good token with what is wanted.
@@ -113,7 +126,7 @@ func (s *state) fresh(at time.Time, reads bool) error {
 	case !b.passed(at):
 		return nil
 	case !s.known:
-		return stale("there was no proof of its freshness yet", nil)
+		return stale("there was no proof of its freshness yet, or the clock of this host is behind it", nil)
 	}
 	return stale(fmt.Sprintf("the last proof of its freshness is %s old, and %s are allowed", s.ageAt(at).Truncate(time.Second), b.most), nil)
 }

@@ -119,7 +119,7 @@ func (s *state) checkClaims(c token.Claims, at time.Time) error {
 	case c.IssuedAt < c.ExpiresAt-int64(access.Lifetime/time.Second):
 		return fmt.Errorf("%w: it lasts longer than a token does", ErrInvalid)
 	case c.IssuedAt > at.Add(access.Leeway).Unix():
-		return fmt.Errorf("%w: it is from the future: a clock is wrong", ErrInvalid)
+		return access.ErrEarly
 	}
 	if _, err := id.Parse(id.Peer, c.PeerID); err != nil {
 		return fmt.Errorf("%w: it names no issuer", ErrInvalid)

@@ -95,6 +95,32 @@ func TestVerifier_NeverFresh(t *testing.T) {
 	is(t, err, verify.ErrInvalid)
 }
 
+// A token from the future is refused, but for a host whose own clock may be the wrong one: then it is neither good nor bad.
+func TestVerifier_FromTheFuture(t *testing.T) {
+	t.Parallel()
+	early := func(c *token.Claims) { c.IssuedAt, c.ExpiresAt = c.IssuedAt+45, c.ExpiresAt+45 }
+	t.Run("ByAClockThatIsRight", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		v := w.hurried(t, verify.Options{})
+		defer v.Close()
+		_, err := v.Check(t.Context(), w.sign(authorityI, early), verify.Want{})
+		is(t, err, verify.ErrInvalid)
+	})
+	t.Run("TheSidecarHasNoProofByIt", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		v := w.hurried(t, verify.Options{})
+		defer v.Close()
+		w.set(func() { w.age = nil })
+		_, err := v.Check(t.Context(), w.sign(authorityI, early), verify.Want{})
+		is(t, err, verify.ErrStale)
+		if !strings.Contains(err.Error(), "clock") {
+			t.Errorf("%v does not name the clock", err)
+		}
+	})
+}
+
 // bubble is a world in virtual time.
 func bubble(t *testing.T, o verify.Options, test func(t *testing.T, w *world, v *verify.Verifier)) {
 	t.Helper()

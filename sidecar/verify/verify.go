@@ -17,8 +17,8 @@ import (
 
 // What the errors of Check and New match.
 var (
-	// ErrInvalid says that there is no token, or that it is malformed, expired, dead, of another cluster or, where Want asks
-	// for no audience, for another one (401).
+	// ErrInvalid says that there is no token, or that it is malformed, expired, dead, from the future, of another cluster or,
+	// where Want asks for no audience, for another one (401).
 	ErrInvalid = access.ErrToken
 	// ErrForbidden says that a token is good, and lacks a wanted scope or the wanted audience (403).
 	ErrForbidden = access.ErrForbidden
