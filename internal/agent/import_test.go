@@ -123,6 +123,9 @@ func TestAgent_ImportToken(t *testing.T) {
 			t.Errorf("another kind of token: %d %s", a.status, a.code())
 		}
 	}
+	now := w.importToken(key, nil)
+	w.ahead.Store(-int64(10 * time.Minute))
+	w.blamesTheClock(w.send(http.MethodGet, ledger, bearer(now), ""), "this host's clock is behind")
 }
 
 // What opens the ledgers opens nothing else, on a sidecar or an authority.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/listen"
 )
 
 // controls does all that one can do with a running sidecar from its own host.
@@ -71,7 +72,7 @@ func TestRemote_OverTLS(t *testing.T) {
 		t.Fatalf("what others are shown: %v", err)
 	}
 	_ = others.Close()
-	if _, err := dial("keyturn.internal"); err == nil {
+	if _, err := dial(listen.PrivateName); err == nil {
 		t.Error("the private certificate is trusted by others")
 	}
 }

@@ -179,8 +179,9 @@ func (s *Server) newHTTP(h http.Handler) *http.Server {
 	return server
 }
 
-// PrivateName is the server name (RFC 6066 §3) by which a process of this host asks for Config.Private.
-const PrivateName = "keyturn.internal"
+// PrivateName is the server name (RFC 6066 §3) by which a process of this host asks for Config.Private. No host is called so
+// (RFC 6761 §6.4).
+const PrivateName = "this-host.keyturn.invalid"
 
 // certificateFor implements tls.Config.GetCertificate.
 func (s *Server) certificateFor(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
