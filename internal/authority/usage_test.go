@@ -136,6 +136,13 @@ func TestUsage_OwnCallersCountAtOnceAndAreNotedOnceAMinute(t *testing.T) {
 			}
 			w.later(time.Minute)
 			count("y")
+			for _, key := range []string{"usage:" + w.a.Self().String(), "usage:" + w.a.Self().String() + ":" + client + ":1"} {
+				if held, err := w.store.Claimed(ctx, key); err == nil {
+					if n, err := usage.DecodeNote(held.Value); err != nil || len(n.Uses) != 2 || len(n.Told) != 0 {
+						t.Errorf("%s holds more than the uses: %+v, %v", key, n, err)
+					}
+				}
+			}
 			w.over(w.file) // another process: it knows what was noted
 			if d := cmp.Diff(map[int][]string{1: {"authority local (y) 1", "authority local (x) 5"}}, w.used()); d != "" {
 				t.Error(d)
