@@ -55,7 +55,8 @@ type Agent struct {
 	asking        atomic.Int64            // requests that wait for what is not known here
 	http          *listen.Server
 	handler       http.Handler
-	shortcut      shortcut.Route // beside handler
+	shortcut      shortcut.Route  // beside handler
+	hurried       context.Context // what takes the shortcut: nobody is asked
 	metrics       *metrics.Set
 	control       string           // what proves that a caller can read the data directory
 	private       *tls.Certificate // what proves to such a caller who is asked; nil: no TLS
@@ -77,7 +78,7 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 		return nil, err
 	}
 	c = c.withDefaults()
-	a := &Agent{c: c, generations: verdict.NewGenerations(), control: rand.Text()}
+	a := &Agent{c: c, generations: verdict.NewGenerations(), control: rand.Text(), hurried: hurried()}
 	a.used = newReporter(a)
 	a.log = c.Log.Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) { e.Time("time", a.now()) }))
 	if c.OfflineWrite > c.OfflineRead {

@@ -227,6 +227,9 @@ func (a *Agent) Introspect(ctx context.Context, at time.Time, asker id.ID, scope
 
 // Authorize implements httpapi.Sidecar.
 func (a *Agent) Authorize(ctx context.Context, at time.Time, r httpapi.Attempt) (httpapi.Allowed, error) {
+	if r.AtOnce {
+		ctx = a.hurried
+	}
 	if r.Token == "" {
 		return a.authorizeClient(ctx, at, r)
 	}

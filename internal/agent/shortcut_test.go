@@ -74,6 +74,30 @@ func TestShortcut_AnswersAsNetHTTPDoes(t *testing.T) {
 	both("Stale", 503)
 }
 
+// TestShortcut_WhatWouldWaitIsNetHTTPs: there it is noticed that a client has gone, who would keep a place among those who ask.
+func TestShortcut_WhatWouldWaitIsNetHTTPs(t *testing.T) {
+	t.Parallel()
+	w := start(t, 0)
+	a, _ := w.runs(w.another("127.0.0.1:0"))
+	made := w.create("billing.read")
+	unknown := basic("cli_01jd6y0e00f2bvwrw0xk3y4t5z", made.ClientSecret).Get("Authorization")
+	host := strings.TrimPrefix(a.URL(), "http://")
+	for _, want := range []string{"Unauthorized", "Service Unavailable"} {
+		if want != "Unauthorized" {
+			if err := w.Down(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := a.HandedOver()
+		if got := w.raw(host, "/authz", host, []string{"Authorization: " + unknown}); !strings.HasPrefix(got, want+"\n") {
+			t.Errorf("want %s: %s", want, got)
+		}
+		if n := a.HandedOver() - before; n != 1 {
+			t.Errorf("%s: %d connections were left to net/http", want, n)
+		}
+	}
+}
+
 // varying is what differs between two answers to one question: a request id that was made there, and an age.
 var varying = regexp.MustCompile(`[A-Z2-7]{26}|Keyturn-Age: \d+`)
 

@@ -8,15 +8,32 @@ import (
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/credential"
+	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
 )
 
 // crowd is how many requests may wait for what is not known here: whoever makes up names must not fill the memory.
 const crowd = 1024
 
+// atOnce marks a context in which nobody is asked and nothing is waited for.
+type atOnce struct{}
+
+func hurried() context.Context { return context.WithValue(context.Background(), atOnce{}, true) }
+
+// mayAsk returns an error for who cannot wait until somebody was asked.
+func mayAsk(ctx context.Context) error {
+	if ctx.Value(atOnce{}) != nil {
+		return httpapi.ErrTakesTime
+	}
+	return nil
+}
+
 // learn tries again what is not known here, as soon as there is more in the copy, until a pull of the authority's ledger that
 // begins now has brought all that there is. Unknown is not revoked: where the authority cannot be asked, it is ErrStale.
 func (a *Agent) learn(ctx context.Context, try func(context.Context) error) error {
+	if err := mayAsk(ctx); err != nil {
+		return err
+	}
 	if a.asking.Add(1) > crowd {
 		a.asking.Add(-1)
 		return fmt.Errorf("%w: this is not known here, and too many ask about such at the moment", access.ErrStale)
@@ -70,6 +87,9 @@ func (a *Agent) early(ctx context.Context, at time.Time, refused error) error {
 	}
 	if behind() {
 		return access.ErrClock
+	}
+	if err := mayAsk(ctx); err != nil {
+		return err
 	}
 	asking, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()

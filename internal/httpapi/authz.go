@@ -24,7 +24,7 @@ type authz struct {
 
 // ServeHTTP lets in, or refuses.
 func (z authz) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	l, err := z.decide(r)
+	l, err := z.decide(r, false)
 	if err != nil {
 		z.refusing(err).ServeHTTP(w, r)
 		return
@@ -45,10 +45,10 @@ type let struct {
 }
 
 // decide judges a request: the one place for every way on which it can come.
-func (z authz) decide(r *http.Request) (l let, err error) {
+func (z authz) decide(r *http.Request, atOnce bool) (l let, err error) {
 	l.began = z.server.o.Now()
 	at := l.began.UTC().Truncate(time.Second)
-	a, allowed, err := z.judge(r, at)
+	a, allowed, err := z.judge(r, at, atOnce)
 	if err != nil {
 		return l, err
 	}
@@ -60,7 +60,7 @@ func (z authz) decide(r *http.Request) (l let, err error) {
 	return l, nil
 }
 
-func (z authz) judge(r *http.Request, at time.Time) (a Attempt, allowed Allowed, err error) {
+func (z authz) judge(r *http.Request, at time.Time, atOnce bool) (a Attempt, allowed Allowed, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = panicked(p)
@@ -69,6 +69,7 @@ func (z authz) judge(r *http.Request, at time.Time) (a Attempt, allowed Allowed,
 	if a, err = attempt(r); err != nil {
 		return a, allowed, err
 	}
+	a.AtOnce = atOnce
 	allowed, err = z.node.Authorize(r.Context(), at, a)
 	return a, allowed, err
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -21,7 +22,10 @@ func (s *SidecarServer) answerShortly(r *http.Request, out []byte) ([]byte, http
 	if s.hosts != nil && !s.hosts(r.Host) {
 		return out, s.foreign
 	}
-	l, err := s.authz.decide(r)
+	l, err := s.authz.decide(r, true)
+	if errors.Is(err, ErrTakesTime) {
+		return nil, nil
+	}
 	if err != nil {
 		return out, s.authz.refusing(err)
 	}

@@ -25,6 +25,7 @@ import (
 // judge is a sidecar that only answers /authz, by the token.
 type judge struct {
 	httpapi.Sidecar
+	short bool // all that it is asked has to be answered at once
 	mu    sync.Mutex
 	asked []httpapi.Attempt
 }
@@ -36,6 +37,10 @@ func (j *judge) questions() []httpapi.Attempt {
 }
 
 func (j *judge) Authorize(_ context.Context, at time.Time, a httpapi.Attempt) (httpapi.Allowed, error) {
+	if a.AtOnce != j.short {
+		return httpapi.Allowed{}, fmt.Errorf("at once: %t", a.AtOnce)
+	}
+	a.AtOnce = false
 	j.mu.Lock()
 	j.asked = append(j.asked, a)
 	j.mu.Unlock()
@@ -85,7 +90,7 @@ func (w *way) observations() []string {
 // serveWay serves until the test ends.
 func serveWay(t *testing.T, short bool) *way {
 	t.Helper()
-	w := &way{judge: &judge{}}
+	w := &way{judge: &judge{short: short}}
 	api := httpapi.NewSidecar(w.judge, httpapi.SidecarOptions{Hosts: httpapi.NamesThisHost, ServerOptions: httpapi.ServerOptions{
 		Observe: w.observe, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	}})

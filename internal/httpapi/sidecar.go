@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,7 +17,7 @@ type Sidecar interface {
 	Node
 
 	// Authorize judges a request that a proxy asks about. It returns access.ErrToken, access.ErrRefused (or what matches it),
-	// access.ErrForbidden, access.ErrStale, access.ErrNotBootstrapped or access.ErrUnavailable.
+	// access.ErrForbidden, access.ErrStale, access.ErrNotBootstrapped or access.ErrUnavailable; ErrTakesTime only where it may.
 	Authorize(ctx context.Context, at time.Time, a Attempt) (Allowed, error)
 	// Denies reports whether a token says to be of a credential, a version or an issuer that is denied on this host. It is not
 	// verified: a sidecar passes it on, or does not.
@@ -41,7 +42,11 @@ type Attempt struct {
 	Proof    access.Proof // of the Basic scheme; zero where there is none
 	Scopes   credential.Scopes
 	Audience string // "": the issuer
+	AtOnce   bool   // the answer is to be ErrTakesTime where somebody else would have to be asked
 }
+
+// ErrTakesTime is Authorize's answer to an Attempt AtOnce for which it would have to wait.
+var ErrTakesTime = errors.New("to answer takes time")
 
 // Allowed is who was let in.
 type Allowed struct {

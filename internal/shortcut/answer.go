@@ -34,8 +34,8 @@ func (c *conn) end(out []byte) []byte {
 	return append(out, "\r\n"...)
 }
 
-// record appends what a handler answers to the request in raw, as net/http would write it; nothing where net/http would not
-// have taken the request.
+// record appends what a handler answers to the request in raw, as net/http would write it. It returns nil where net/http would
+// not have taken the request.
 func (c *conn) record(out, raw []byte, h http.Handler) []byte {
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
 	if err != nil {
@@ -46,7 +46,7 @@ func (c *conn) record(out, raw []byte, h http.Handler) []byte {
 	w := &recorder{header: http.Header{}}
 	h.ServeHTTP(w, r)
 	w.WriteHeader(http.StatusOK)
-	c.now, c.last = c.l.o.Now(), c.l.stopping.Load() // it may have waited
+	c.now, c.last = c.l.o.Now(), c.l.stopping.Load() // it may have taken a moment
 	w.sent.Set("Date", string(c.date.at(c.now)))
 	text := bytes.NewBuffer(out)
 	_ = (&http.Response{

@@ -64,10 +64,10 @@ func (c *conn) serveAll() (rest []byte) {
 		c.now = c.l.o.Now()
 		for rest = c.in[:n]; len(rest) > 0; {
 			n := c.head.read(rest, &c.l.route)
-			if n == 0 {
+			if n == 0 || !c.answer(rest[:n]) {
 				return rest
 			}
-			if !c.answer(rest[:n]) {
+			if !c.write() || c.last {
 				return nil
 			}
 			rest = rest[n:]
@@ -104,19 +104,23 @@ func (c *conn) handOver(rest []byte) bool {
 	return c.l.pass(accepted{conn: &handed{c.Conn, rest}})
 }
 
-// answer answers the request whose head has been read from raw. It is false where it was the last one.
+// answer makes the answer to the request whose head has been read from raw. It is false where that is left to net/http.
 func (c *conn) answer(raw []byte) bool {
 	if !c.readRequest() {
 		return false
 	}
 	out, other := c.l.route.Answer(c.request, append(c.out[:0], "HTTP/1.1 200 OK\r\n"...))
-	if other != nil {
-		out = c.record(out[:0], raw, other)
-	} else {
+	switch {
+	case other != nil:
+		out = c.record(c.out[:0], raw, other)
+	case out != nil:
 		out = c.end(out)
 	}
+	if out == nil {
+		return false
+	}
 	c.out = out
-	return len(out) > 0 && c.write(out) && !c.last
+	return true
 }
 
 // readRequest makes the request of the head. Strings that are the same as last time are used again: a pooled connection asks
@@ -148,12 +152,12 @@ func (c *conn) readRequest() bool {
 	return true
 }
 
-// write sends an answer. A peer that does not read it blocks nobody for ever.
-func (c *conn) write(out []byte) bool {
+// write sends the answer. A peer that does not read it blocks nobody for ever.
+func (c *conn) write() bool {
 	if c.writeUntil.Sub(c.now) < c.l.o.WriteTimeout-c.l.o.WriteTimeout/early {
 		c.writeUntil = c.now.Add(c.l.o.WriteTimeout)
 		_ = c.SetWriteDeadline(c.writeUntil)
 	}
-	_, err := c.Write(out)
+	_, err := c.Write(c.out)
 	return err == nil
 }

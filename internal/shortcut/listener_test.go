@@ -37,6 +37,7 @@ func TestListener_AnswersAsNetHTTPDoes(t *testing.T) {
 		"HalfLater":     {yes + no[:20], no[20:] + yes, last},
 		"Reused":        {yes, no, yes, get("/authz"), get("/authz", "Authorization: yes", "X-Forwarded-For: a"), yes, last},
 		"Waited":        {get("/authz", "Authorization: wait") + yes + last},
+		"TakesTime":     {yes + get("/authz", "Authorization: takes time") + yes + no + last},
 		"Panics":        {yes + get("/authz", "Authorization: panic") + yes},
 		"Aborts":        {yes + get("/authz", "Authorization: abort") + yes},
 		"ByteByByte":    strings.Split(yes+no+last, ""),

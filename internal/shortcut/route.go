@@ -14,7 +14,9 @@ type Route struct {
 	// request that repeats one of them, or leaves it empty, is not plain.
 	Reads []string
 	// Answer judges a request. For a 200 without a body it appends the header fields to out, each ended by CR LF, and returns
-	// a nil handler. For every other answer it returns the handler that gives it, and out does not matter.
+	// a nil handler. For every other answer it returns the handler that gives it, and out does not matter. It returns nil twice
+	// for what takes time: then the connection goes to net/http with this request, for only there it is noticed that a client
+	// has gone. So neither Answer nor the handler waits for anything.
 	//
 	// The request's header has no fields but those of Reads. The request is used again for the next one: nothing may keep it,
 	// its URL or its header, but their strings may be kept. Its context ends when connections are cut, and not when the client

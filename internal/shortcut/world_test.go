@@ -70,6 +70,8 @@ func (e *echo) answer(r *http.Request, out []byte) ([]byte, http.Handler) {
 		e.begun <- struct{}{}
 		<-e.slow
 		return append(out, "X-Seen: "+seen(r)+"\r\n"...), nil
+	case "takes time":
+		return nil, nil
 	case "panic at once":
 		panic("no judgement")
 	}
