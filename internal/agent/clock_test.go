@@ -57,6 +57,9 @@ func TestClock_BehindDecidesNothing(t *testing.T) {
 			t.Errorf("%s: the token endpoint: %v", behind, err)
 		}
 		w.blamesTheClock(w.send(http.MethodGet, a.URL()+"/readyz", nil, ""), behind.String()+": readyz")
+		if x := w.send(http.MethodGet, a.URL()+"/v1/sidecar/feed", nil, ""); !strings.Contains(string(x.body), `"age_seconds":null`) {
+			t.Errorf("%s: who lives on the feed takes it for fresh: %s", behind, x.body)
+		}
 		skew.Store(0)
 		w.eventually("the clock is right again", func() bool { return authz(bearer(fresh)).status == 200 && authz(pair).status == 200 })
 	}
@@ -119,5 +122,8 @@ func TestClock_ATokenFromTheFuture(t *testing.T) {
 	}
 	if a := w.send(http.MethodGet, s+"/authz", bearer(text), ""); a.status != 503 || a.code() != string(httpapi.Stale) {
 		t.Errorf("nobody can be asked: %d %s", a.status, a.body)
+	}
+	if a := w.introspect(s, text); a.status != 503 || a.code() != string(httpapi.Stale) {
+		t.Errorf("introspection, where nobody can be asked: %d %s", a.status, a.body)
 	}
 }

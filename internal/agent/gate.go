@@ -195,8 +195,12 @@ func (a *Agent) Introspect(ctx context.Context, at time.Time, asker id.ID, scope
 	}
 	claims, active, err := a.gate.Introspect(ctx, at, asker, scopes, text)
 	if err == nil && !active {
-		if _, why := a.gate.Check(ctx, at, text, ""); errors.Is(why, access.ErrEarly) && !errors.Is(a.early(ctx, at, why), access.ErrToken) {
-			return token.Claims{}, false, access.ErrClock
+		_, why := a.gate.Check(ctx, at, text, "")
+		if errors.Is(why, access.ErrEarly) {
+			why = a.early(ctx, at, why)
+		}
+		if errors.Is(why, access.ErrClock) || errors.Is(why, access.ErrStale) {
+			return token.Claims{}, false, why
 		}
 	}
 	if errors.Is(err, access.ErrUnknown) {
