@@ -44,7 +44,10 @@ func (v *Verifier) Check(ctx context.Context, token string, want Want) (Claims, 
 	if !seen {
 		var err error
 		if j, s, err = v.judge(at, token); errors.Is(err, access.ErrUnknown) || errors.Is(err, access.ErrEarly) {
-			j, s, err = v.ask(ctx, at, token)
+			if err = v.ask(ctx); err == nil {
+				at = v.now() // time has passed, and a deadline with it
+				j, s, err = v.judge(at, token)
+			}
 		}
 		if errors.Is(err, access.ErrEarly) {
 			err = v.early(err)
@@ -74,12 +77,13 @@ func (v *Verifier) judge(at time.Time, text string) (*judged, *state, error) {
 	return j, s, nil
 }
 
-// ask judges again what rests on a key or a peer that the source had not told of: it may be as new as the token.
-func (v *Verifier) ask(ctx context.Context, at time.Time, text string) (*judged, *state, error) {
+// ask waits for a reading of the source, where a token rests on a key or a peer that it had not told of: they may be as new as
+// the token.
+func (v *Verifier) ask(ctx context.Context) error {
 	if err := v.asks.Wait(ctx); err != nil {
-		return nil, nil, stale("the key or the issuer of the token is not known here, and cannot be looked up", err)
+		return stale("the key or the issuer of the token is not known here, and cannot be looked up", err)
 	}
-	return v.judge(at, text)
+	return nil
 }
 
 // early says what it means that a token is still from the future after the source was asked: refused, an ErrInvalid, where the

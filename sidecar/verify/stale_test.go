@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -381,4 +382,37 @@ func TestNew_WaitsForTheSource(t *testing.T) {
 			t.Error(text)
 		}
 	})
+}
+
+// slow lets time pass in each reading.
+type slow struct {
+	direct
+	w    *world
+	each time.Duration
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.w.pass(s.each)
+	return s.direct.RoundTrip(r)
+}
+
+// A token whose key has to be asked about is judged by the time at which that is known.
+func TestCheck_ATokenThatExpiresWhileTheSourceIsAsked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	v, err := verify.NewHasty(context.Background(), "http://127.0.0.1:8081", verify.Options{
+		Now: w.now, Transport: slow{direct{w.handler()}, w, 10 * time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Close)
+	w.quiet(func() { w.join(lateI, "peers.read") })
+	text := w.sign(lateI, func(c *token.Claims) { c.ExpiresAt = w.now().Add(5 * time.Second).Unix() })
+	_, err = v.Check(context.Background(), text, verify.Want{})
+	is(t, err, verify.ErrInvalid)
+	if !strings.Contains(err.Error(), "expired") {
+		t.Error(err)
+	}
 }
