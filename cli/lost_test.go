@@ -214,12 +214,12 @@ func TestRotate_WaitsForAnotherOnlySoLong(t *testing.T) {
 func TestRotate_AConfigThatCannotBeWrittenIsFoundBefore(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {
-		t.Log("root may write anywhere: a folder stands in for what cannot be replaced")
+		t.Log("root may write anywhere: a folder in the lock's place stands in for what cannot be replaced")
 	}
 	u := newUser(t)
 	before := u.version()
 	config := u.env["KEYTURN_CONFIG"]
-	blocked := filepath.Join(filepath.Dir(config), ".config.json.1")
+	blocked := filepath.Join(filepath.Dir(config), ".config.json.lock")
 	if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -18,17 +19,19 @@ const Private fs.FileMode = 0o600
 var ErrOpen = errors.New("file is not private")
 
 // Write replaces the content of path, or creates it, atomically and durably. A symbolic link keeps being one: its target is
-// replaced. Where root replaces a user's file, it stays the user's.
+// replaced. Where root acts for a user by sudo and replaces a file of that user, it stays the user's.
 func Write(path string, content []byte) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	return place(path, content, os.Rename)
+	return place(path, content, keepOwner, os.Rename)
 }
 
-// WriteNew is Write for a path that must not exist yet; else it returns an error that is fs.ErrExist.
+// WriteNew is Write for a path that must not exist yet; else it returns an error that is fs.ErrExist. The file is ours,
+// whoever owns what somebody puts at path meanwhile.
 func WriteNew(path string, content []byte) error {
-	return place(path, content, func(from, to string) error {
+	own := func(*os.File, string) error { return nil }
+	return place(path, content, own, func(from, to string) error {
 		if err := os.Link(from, to); err != nil {
 			return err
 		}
@@ -36,15 +39,15 @@ func WriteNew(path string, content []byte) error {
 	})
 }
 
-func place(path string, content []byte, rename func(from, to string) error) error {
+func place(path string, content []byte, give func(*os.File, string) error, rename func(from, to string) error) error {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // 0600
+	f, err := os.CreateTemp(dir, temporary(path)+"*") // 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // it is gone when all went well
 	_, err = f.Write(content)
-	if err := errors.Join(err, keepOwner(f, path), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, give(f, path), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := rename(f.Name(), path); err != nil {
@@ -53,10 +56,15 @@ func place(path string, content []byte, rename func(from, to string) error) erro
 	return SyncDir(dir)
 }
 
-// keepOwner gives f, if we are root, the owner of the file at path that it is to replace.
+// temporary begins the names of the files that place writes for path; a number follows. It names keyturn, so that Tidy takes
+// no backup of somebody's for one of them.
+func temporary(path string) string { return "." + filepath.Base(path) + ".keyturn-" }
+
+// keepOwner gives f, if we are root by sudo, to the user who called it where the file at path is that user's. To anybody else
+// root gives nothing: who plants a file would be handed what root writes.
 func keepOwner(f *os.File, path string) error {
 	info, err := os.Stat(path)
-	if err != nil || os.Geteuid() != 0 {
+	if err != nil || os.Geteuid() != 0 || !Ours(info) {
 		return nil
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
@@ -65,15 +73,42 @@ func keepOwner(f *os.File, path string) error {
 	return nil
 }
 
+// Ours says whether the file behind info belongs to the effective user or, where root acts for a user by sudo, to that one
+// (SUDO_UID).
+func Ours(info fs.FileInfo) bool {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return false
+	}
+	self := os.Geteuid()
+	return int(owner.Uid) == self || self == 0 && os.Getenv("SUDO_UID") == strconv.FormatUint(uint64(owner.Uid), 10)
+}
+
 // Tidy removes what a crash left of a Write to path: a temporary file that may hold the whole content. Nobody may be writing
-// path meanwhile.
+// path meanwhile. What only bears such a name, and is no regular file or not Ours, stays and is no error.
 func Tidy(path string) error {
-	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+"."
+	dir := filepath.Dir(path)
 	files, err := os.ReadDir(dir)
 	for _, f := range files {
-		if number, ok := strings.CutPrefix(f.Name(), prefix); ok && strings.Trim(number, "0123456789") == "" {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+		number, ok := strings.CutPrefix(f.Name(), temporary(path))
+		if ok && number != "" && strings.Trim(number, "0123456789") == "" {
+			err = errors.Join(err, Discard(filepath.Join(dir, f.Name())))
 		}
+	}
+	return err
+}
+
+// Discard removes path if it is a regular file and Ours. Anything else, a link too, it leaves alone without an error.
+func Discard(path string) error {
+	info, err := os.Lstat(path)
+	if err == nil && (!info.Mode().IsRegular() || !Ours(info)) {
+		return nil
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/disk"
 )
@@ -137,7 +138,7 @@ func TestWrite_AfterACrash(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.key")
 	write(t, path, "old")
-	left := filepath.Join(dir, ".a.key.123456")
+	left := filepath.Join(dir, ".a.key.keyturn-123456")
 	if err := os.WriteFile(left, []byte("hal"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -244,17 +245,41 @@ func given(t *testing.T) string {
 	return path
 }
 
-func TestWrite_RootTakesNoFileAway(t *testing.T) {
-	t.Parallel()
+func TestWrite_RootTakesNoFileAwayFromWhoCalledSudo(t *testing.T) {
 	path := given(t)
+	t.Setenv("SUDO_UID", "4711")
 	write(t, path, "new")
-	info, err := os.Stat(path)
+	if uid, gid := owner(t, path); uid != 4711 || gid != 4712 {
+		t.Errorf("it belongs to %d:%d", uid, gid)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != disk.Private {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// What root writes is not handed to whoever put a file there before.
+func TestWrite_RootGivesNothingToAPlanter(t *testing.T) {
+	path := given(t)
+	for _, caller := range []string{"", "4712", "4711x", "04711"} {
+		t.Setenv("SUDO_UID", caller)
+		if err := os.Chown(path, 4711, 4712); err != nil {
+			t.Fatal(err)
+		}
+		write(t, path, "new")
+		if uid, _ := owner(t, path); uid != 0 {
+			t.Errorf("SUDO_UID=%s: it belongs to %d", caller, uid)
+		}
+	}
+}
+
+func owner(t *testing.T, path string) (uid, gid uint32) {
+	t.Helper()
+	info, err := os.Lstat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if is := info.Sys().(*syscall.Stat_t); is.Uid != 4711 || is.Gid != 4712 || info.Mode() != disk.Private {
-		t.Errorf("it belongs to %d:%d with %v", is.Uid, is.Gid, info.Mode())
-	}
+	is := info.Sys().(*syscall.Stat_t)
+	return is.Uid, is.Gid
 }
 
 func TestReadPrivate_AnotherOwner(t *testing.T) {
@@ -319,7 +344,11 @@ func TestTidy_RemovesWhatACrashLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "ledger.key")
-	for _, name := range []string{"ledger.key", ".ledger.key.123", ".ledger.key.456", ".ledger.key.lock", ".token.key.7", "other"} {
+	stay := []string{
+		".ledger.key.", ".ledger.key.20241122", ".ledger.key.keyturn-", ".ledger.key.keyturn-7a", ".ledger.key.lock", ".ledger.key.tmp",
+		".token.key.keyturn-7", "ledger.key", "other",
+	}
+	for _, name := range append([]string{".ledger.key.keyturn-123", ".ledger.key.keyturn-456"}, stay...) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -327,16 +356,76 @@ func TestTidy_RemovesWhatACrashLeft(t *testing.T) {
 	if err := disk.Tidy(path); err != nil {
 		t.Fatal(err)
 	}
-	left, err := os.ReadDir(dir)
-	if err != nil {
+	if got := names(t, dir); got != strings.Join(stay, " ") {
+		t.Errorf("left: %s", got)
+	}
+}
+
+// A crash in the middle of a Write is known by the name that Write gives: what a test puts there by hand could be another.
+func TestTidy_KnowsWhatWriteLeaves(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.key")
+	seen := ""
+	for deadline := time.Now().Add(10 * time.Second); seen == "" && time.Now().Before(deadline); {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if err := disk.Write(path, make([]byte, 1<<20)); err != nil {
+				t.Error(err)
+			}
+		}()
+		for running := true; running; {
+			select {
+			case <-done:
+				running = false
+			default:
+			}
+			for _, name := range strings.Fields(names(t, dir)) {
+				if name != "a.key" {
+					seen = name
+				}
+			}
+		}
+	}
+	if seen == "" {
+		t.Fatal("no temporary file was seen")
+	}
+	if err := os.WriteFile(filepath.Join(dir, seen), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var names []string
-	for _, e := range left {
-		names = append(names, e.Name())
+	if err := disk.Tidy(path); err != nil {
+		t.Fatal(err)
 	}
-	if got := strings.Join(names, " "); got != ".ledger.key.lock .token.key.7 ledger.key other" {
+	if got := names(t, dir); got != "a.key" {
 		t.Errorf("left: %s", got)
+	}
+}
+
+func TestTidy_LeavesWhatIsNoFileOfOurs(t *testing.T) {
+	dir := t.TempDir()
+	name := func(n string) string { return filepath.Join(dir, ".a.key.keyturn-"+n) }
+	if err := errors.Join(os.Mkdir(name("1"), 0o700), os.MkdirAll(filepath.Join(name("2"), "full"), 0o700),
+		os.Symlink("elsewhere", name("3")), syscall.Mkfifo(name("4"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	want := ".a.key.keyturn-1 .a.key.keyturn-2 .a.key.keyturn-3 .a.key.keyturn-4"
+	if os.Geteuid() == 0 {
+		if err := errors.Join(os.WriteFile(name("5"), nil, 0o600), os.Chown(name("5"), 4711, 4712)); err != nil {
+			t.Fatal(err)
+		}
+		want += " .a.key.keyturn-5"
+	}
+	t.Setenv("SUDO_UID", "")
+	if err := disk.Tidy(filepath.Join(dir, "a.key")); err != nil {
+		t.Error(err)
+	}
+	if got := names(t, dir); got != want {
+		t.Errorf("left: %s", got)
+	}
+	t.Setenv("SUDO_UID", "4711")
+	if err := disk.Tidy(filepath.Join(dir, "a.key")); err != nil || strings.HasSuffix(names(t, dir), "5") {
+		t.Errorf("what root wrote for a user stays: %v", err)
 	}
 }
 

@@ -43,7 +43,7 @@ type File struct {
 }
 
 // Read returns the config at path. A file that is not there is an empty one. Permissions wider than 0600 are refused
-// (safefile.ErrMode).
+// (safefile.ErrMode), and so is a file of another user (safefile.ErrOwner).
 func Read(path string) (File, error) {
 	b, err := safefile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {

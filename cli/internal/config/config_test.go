@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -88,6 +89,35 @@ func TestRead_Refusals(t *testing.T) {
 	}
 	if _, err := config.Read(path); !errors.Is(err, safefile.ErrMode) {
 		t.Errorf("mode 0644: %v", err)
+	}
+}
+
+// Whoever plants a config neither names a command for us nor gets the secret that we put into it.
+func TestConfig_OfAnotherUserIsRefused(t *testing.T) {
+	path := write(t, sample)
+	if err := os.Chown(path, 4711, 4712); err != nil {
+		if os.Getenv("CI") == "true" && os.Geteuid() == 0 {
+			t.Fatal(err)
+		}
+		t.Skip("giving a file away takes root")
+	}
+	t.Setenv("SUDO_UID", "")
+	if _, err := config.Read(path); !errors.Is(err, safefile.ErrOwner) || !strings.Contains(err.Error(), path) {
+		t.Errorf("read: %v", err)
+	}
+	set := func(f *config.File) error {
+		f.Set("new", config.Context{ClientSecret: "s3"})
+		return nil
+	}
+	if err := config.Change(t.Context(), path, set); !errors.Is(err, safefile.ErrOwner) || slurp(t, path) != sample {
+		t.Errorf("change: %v\n%s", err, slurp(t, path))
+	}
+	t.Setenv("SUDO_UID", "4711")
+	if err := config.Change(t.Context(), path, set); err != nil {
+		t.Errorf("by sudo: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Sys().(*syscall.Stat_t).Uid != 4711 {
+		t.Errorf("by sudo it was taken away: %v", err)
 	}
 }
 

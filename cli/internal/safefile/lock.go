@@ -14,22 +14,32 @@ import (
 // pollEvery is how often a lock that another process holds is tried again.
 const pollEvery = 20 * time.Millisecond
 
+// maxGone is how often in all a folder may be gone again before a lock is made in it. Some, like /dev/fd, never take a file.
+const maxGone = 1000
+
 // Lock keeps every other process from what a path stands for, until Release or the end of this process, however it ends.
 type Lock struct {
 	f *os.File
 }
 
 // Acquire takes the lock that belongs to path: a file beside it, which is gone after Release. It waits for another holder
-// until ctx ends, after one call of waiting (which may be nil). A missing folder is made with mode 0700.
+// until ctx ends, after one call of waiting (which may be nil). A lock that is free is taken even when ctx has ended: what is
+// to be written under it may be a secret that was just handed out. A missing folder is made with mode 0700. A symbolic link in
+// the place of the lock is an error, and is not followed.
 func Acquire(ctx context.Context, path string, waiting func()) (*Lock, error) {
 	folder := filepath.Dir(path)
 	name := filepath.Join(folder, "."+filepath.Base(path)+".lock")
-	for {
+	gone := 0
+	for first := true; ; first = false {
+		if !first && ctx.Err() != nil {
+			return nil, fmt.Errorf("lock %s: %w", name, ctx.Err())
+		}
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, err
 		}
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-		if errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+		f, err := open(name)
+		if errors.Is(err, fs.ErrNotExist) && gone < maxGone {
+			gone++
 			continue // its last holder removed the folder after we had made it
 		}
 		if err != nil {
@@ -57,6 +67,18 @@ func Acquire(ctx context.Context, path string, waiting func()) (*Lock, error) {
 		case <-time.After(pollEvery):
 		}
 	}
+}
+
+// open opens a lock file, or makes it. A link could have it made anywhere, and is never the file that it leads to.
+func open(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err == nil {
+		return f, nil
+	}
+	if info, failed := os.Lstat(name); failed == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil, fmt.Errorf("lock %s: it is a symbolic link, which keyturn never makes; run: rm %s", name, quote(name))
+	}
+	return nil, err
 }
 
 // tryLock reports whether nobody else has the lock, and takes it.

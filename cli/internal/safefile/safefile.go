@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/keyturn/keyturn/internal/disk"
 )
@@ -22,8 +23,12 @@ const maxSize = 1 << 20
 // ErrMode says that others may read or write a file that is to be private.
 var ErrMode = errors.New("others can read or change it")
 
-// Read returns what is in a file that only its owner can read and write. The error is fs.ErrNotExist where there is none,
-// ErrMode with the command that mends it where its permissions are wider than 0600, and says so where it is over 1 MiB.
+// ErrOwner says that a file belongs to somebody else: what it holds was chosen by another user.
+var ErrOwner = errors.New("another user may have written it")
+
+// Read returns what is in a file that only its owner, who is us (disk.Ours), can read and write. The error is fs.ErrNotExist
+// where there is none, ErrOwner or ErrMode with the command that mends it where its owner is another or its permissions are
+// wider than 0600, and says so where it is over 1 MiB. A device of root's, such as /dev/null, may be read by everybody.
 func Read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -34,8 +39,8 @@ func Read(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s has mode %04o: %w; run: chmod 600 %s", path, info.Mode().Perm(), ErrMode, quote(path))
+	if err := check(path, info); err != nil {
+		return nil, err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err == nil && len(b) > maxSize {
@@ -44,13 +49,30 @@ func Read(path string) ([]byte, error) {
 	return b, err
 }
 
+// check comes before a byte is read: a config of somebody else could name a command for us to run.
+func check(path string, info fs.FileInfo) error {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	device := info.Mode()&fs.ModeDevice != 0 && ok && owner.Uid == 0
+	if ok && !device && !disk.Ours(info) {
+		self := os.Geteuid()
+		return fmt.Errorf("%s belongs to user %d and this is user %d: %w; if you trust what is in it, run: chown %d %s",
+			path, owner.Uid, self, ErrOwner, self, quote(path))
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s has mode %04o: %w; run: chmod 600 %s", path, info.Mode().Perm(), ErrMode, quote(path))
+	}
+	return nil
+}
+
 // Write replaces a file as disk.Write does; a folder that is missing is made with 0700. The caller holds the file's lock,
-// because what an earlier crash left is removed first, so that no crash leaves more than one copy behind.
+// because what an earlier crash left is removed first, so that no crash leaves more than one copy behind: that of disk.Write,
+// and that of keyturns before it, which named it .tmp.
 func Write(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := disk.Tidy(path); err != nil {
+	earlier := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
+	if err := errors.Join(disk.Tidy(path), disk.Discard(earlier)); err != nil {
 		return err
 	}
 	return disk.Write(path, data)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,14 +39,34 @@ func TestWrite_HealsWhatACrashLeft(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")
-	if err := os.WriteFile(filepath.Join(dir, ".f.123"), []byte("half"), 0o644); err != nil {
-		t.Fatal(err)
+	for _, left := range []string{".f.keyturn-123", ".f.tmp", ".f.20241122"} { // the last is a backup of somebody's
+		if err := os.WriteFile(filepath.Join(dir, left), []byte("half"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := safefile.Write(path, []byte("whole")); err != nil {
 		t.Fatal(err)
 	}
 	mode(t, path, 0o600)
-	only(t, dir, "f")
+	only(t, dir, ".f.20241122", "f")
+}
+
+func TestWrite_AFolderIsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	for _, name := range []string{".f.7", ".f.keyturn-7", ".f.tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, name, "full"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, ".f.8"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := safefile.Write(path, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	only(t, dir, ".f.7", ".f.8", ".f.keyturn-7", ".f.tmp", "f")
 }
 
 func TestWrite_FailureKeepsTheOld(t *testing.T) {
@@ -89,6 +110,64 @@ func TestRead_RefusesWiderPermissions(t *testing.T) {
 	}
 	if _, err := safefile.Read(path); err != nil {
 		t.Errorf("0400: %v", err)
+	}
+}
+
+// A config that somebody planted could name a command, and would be handed what we write.
+func TestRead_RefusesAnotherOwner(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's here")
+	path, pipe := filepath.Join(dir, "f"), filepath.Join(dir, "pipe")
+	if err := safefile.Write(path, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	give(t, path)
+	t.Setenv("SUDO_UID", "1")
+	_, err := safefile.Read(path)
+	if !errors.Is(err, safefile.ErrOwner) || !strings.Contains(err.Error(), "4711") {
+		t.Fatal(err)
+	}
+	t.Setenv("SUDO_UID", "4711")
+	if b, err := safefile.Read(path); err != nil || string(b) != "x" {
+		t.Errorf("of who called sudo: %q, %v", b, err)
+	}
+	t.Setenv("SUDO_UID", "")
+	_, mend, _ := strings.Cut(err.Error(), "run: ")
+	if out, err := exec.Command("sh", "-c", mend).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %s", mend, out)
+	}
+	if _, err := safefile.Read(path); err != nil {
+		t.Errorf("after %q: %v", mend, err)
+	}
+	// What is no regular file is planted as easily.
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	give(t, pipe)
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = writer.Close() }()
+	if _, err := safefile.Read(pipe); !errors.Is(err, safefile.ErrOwner) {
+		t.Errorf("a pipe: %v", err)
+	}
+}
+
+func TestRead_NothingFromADevice(t *testing.T) {
+	t.Parallel()
+	if b, err := safefile.Read(os.DevNull); err != nil || len(b) != 0 {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// give makes a file somebody else's.
+func give(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Chown(path, 4711, 4712); err != nil {
+		if os.Getenv("CI") == "true" && os.Geteuid() == 0 {
+			t.Fatal(err)
+		}
+		t.Skip("giving a file away takes root")
 	}
 }
 
@@ -172,6 +251,86 @@ func TestLock_WaitsAndGivesUp(t *testing.T) {
 	l.Release()
 	if _, err := safefile.Acquire(t.Context(), path, func() { t.Error("waited for nobody") }); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestLock_FollowsNoLink(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "it's here")
+	path, target := filepath.Join(dir, "f"), filepath.Join(dir, "made")
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Symlink(target, filepath.Join(dir, ".f.lock"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, there := range []bool{false, true} {
+		if there {
+			if err := os.WriteFile(target, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := acquire(t, t.Context(), path)
+		if err == nil || !strings.Contains(err.Error(), "symbolic link") {
+			t.Fatal(err)
+		}
+		if _, missing := os.Lstat(target); !there && !errors.Is(missing, fs.ErrNotExist) {
+			t.Error("the link's target was made")
+		}
+		if there {
+			_, mend, _ := strings.Cut(err.Error(), "run: ")
+			if out, err := exec.Command("sh", "-c", mend).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %s", mend, out)
+			}
+		}
+	}
+	if err := acquire(t, t.Context(), path); err != nil {
+		t.Error(err)
+	}
+	only(t, dir, "made")
+}
+
+// In such a folder a lock is gone as often as it is made.
+func TestLock_NeverSpins(t *testing.T) {
+	t.Parallel()
+	const folder = "/proc/self/fd"
+	if _, err := os.Stat(folder); err != nil {
+		t.Skip("no folder here that takes no file: ", err)
+	}
+	if err := acquire(t, t.Context(), folder+"/f"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := acquire(t, ctx, folder+"/f"); !errors.Is(err, context.Canceled) {
+		t.Errorf("after its context: %v", err)
+	}
+}
+
+// Who interrupts keyturn in the middle of a rotation still has the new secret saved.
+func TestLock_AFreeOneIsTakenAtTheEnd(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := acquire(t, ctx, filepath.Join(t.TempDir(), "f")); err != nil {
+		t.Error(err)
+	}
+}
+
+// acquire takes a lock and releases it, and fails the test where that does not end.
+func acquire(t *testing.T, ctx context.Context, path string) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		l, err := safefile.Acquire(ctx, path, nil)
+		if err == nil {
+			l.Release()
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(15 * time.Second):
+		t.Fatal("it does not end")
+		return nil
 	}
 }
 
