@@ -30,12 +30,19 @@ var ErrOwner = errors.New("another user may have written it")
 // where there is none, ErrOwner or ErrMode with the command that mends it where its owner is another or its permissions are
 // wider than 0600, and says so where it is over 1 MiB. A device of root's, such as /dev/null, may be read by everybody.
 func Read(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil {
+		err = check(path, info) // before it is opened, too: a pipe that somebody planted would never open
+	}
+	if err != nil {
+		return nil, err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
+	info, err = f.Stat()
 	if err != nil {
 		return nil, err
 	}

@@ -138,17 +138,13 @@ func TestRead_RefusesAnotherOwner(t *testing.T) {
 	if _, err := safefile.Read(path); err != nil {
 		t.Errorf("after %q: %v", mend, err)
 	}
-	// What is no regular file is planted as easily.
+	// A pipe is planted as easily, and nobody may ever write to it.
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	give(t, pipe)
-	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = writer.Close() }()
-	if _, err := safefile.Read(pipe); !errors.Is(err, safefile.ErrOwner) {
+	err = ends(t, func() error { _, err := safefile.Read(pipe); return err })
+	if !errors.Is(err, safefile.ErrOwner) {
 		t.Errorf("a pipe: %v", err)
 	}
 }
@@ -314,17 +310,23 @@ func TestLock_AFreeOneIsTakenAtTheEnd(t *testing.T) {
 	}
 }
 
-// acquire takes a lock and releases it, and fails the test where that does not end.
+// acquire takes a lock and releases it.
 func acquire(t *testing.T, ctx context.Context, path string) error {
 	t.Helper()
-	done := make(chan error, 1)
-	go func() {
+	return ends(t, func() error {
 		l, err := safefile.Acquire(ctx, path, nil)
 		if err == nil {
 			l.Release()
 		}
-		done <- err
-	}()
+		return err
+	})
+}
+
+// ends returns what f returns, and fails the test where f does not.
+func ends(t *testing.T, f func() error) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
 	select {
 	case err := <-done:
 		return err
