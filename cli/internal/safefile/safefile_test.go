@@ -149,6 +149,17 @@ func TestRead_RefusesAnotherOwner(t *testing.T) {
 	}
 }
 
+// The same, where no file can be given away: whoever is not root finds one that is not theirs.
+func TestRead_RefusesRootsToAUser(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() == 0 {
+		t.Skip("root reads it as its own")
+	}
+	if _, err := safefile.Read("/etc/passwd"); !errors.Is(err, safefile.ErrOwner) {
+		t.Error(err)
+	}
+}
+
 func TestRead_NothingFromADevice(t *testing.T) {
 	t.Parallel()
 	if b, err := safefile.Read(os.DevNull); err != nil || len(b) != 0 {
