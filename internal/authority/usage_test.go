@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,11 +126,11 @@ func TestUsage_OwnCallersCountAtOnceAndAreNotedOnceAMinute(t *testing.T) {
 			for range 5 {
 				count("x")
 			}
-			if notes.claims != 1 && notes.claims != 5 {
-				t.Errorf("%d writes", notes.claims)
+			if notes.claims.Load() != 1 && notes.claims.Load() != 5 {
+				t.Errorf("%d writes", notes.claims.Load())
 			}
-			if !sole && (notes.claims != 1 || notes.reads != 2) {
-				t.Errorf("%d writes and %d reads within a minute: of since when uses are noted, and of the note", notes.claims, notes.reads)
+			if !sole && (notes.claims.Load() != 1 || notes.reads.Load() != 2) {
+				t.Errorf("%d writes and %d reads within a minute: of since when uses are noted, and of the note", notes.claims.Load(), notes.reads.Load())
 			}
 			if d := cmp.Diff(map[int][]string{1: {"authority local (x) 5"}}, w.used()); d != "" {
 				t.Error(d)
@@ -154,17 +155,17 @@ func TestUsage_OwnCallersCountAtOnceAndAreNotedOnceAMinute(t *testing.T) {
 // counting counts claims, and can refuse them before or after they are there.
 type counting struct {
 	authority.Store
-	claims, reads int
+	claims, reads atomic.Int64
 	before, after error
 }
 
 func (c *counting) Claimed(ctx context.Context, key string) (authority.Claim, error) {
-	c.reads++
+	c.reads.Add(1)
 	return c.Store.Claimed(ctx, key)
 }
 
 func (c *counting) Claim(ctx context.Context, n authority.Claim) error {
-	c.claims++
+	c.claims.Add(1)
 	if c.before != nil {
 		return c.before
 	}
@@ -267,10 +268,10 @@ func TestUsage_PeersOfOneNameAreToldApart(t *testing.T) {
 	reads := &counting{Store: w.store}
 	w.over(reads)
 	w.usage()
-	some := reads.reads
+	some := reads.reads.Load()
 	w.later(31 * day)
-	if w.usage(); reads.reads-some != some-2 { // neither the removed peer's note, nor again since when there are notes
-		t.Errorf("%d reads, then %d, where all that a removed peer has told is old", some, reads.reads-some)
+	if w.usage(); reads.reads.Load()-some != some-2 { // neither the removed peer's note, nor again since when there are notes
+		t.Errorf("%d reads, then %d, where all that a removed peer has told is old", some, reads.reads.Load()-some)
 	}
 }
 
