@@ -230,6 +230,9 @@ func openBolt(t *testing.T, path string) *bolt.Store {
 
 func openTable(t *testing.T, api dynamo.API, table string, o dynamo.Options) *dynamo.Store {
 	t.Helper()
+	if o.Patience == 0 { // a machine that tests many packages at once may be slow
+		o.Patience, o.Attempt = time.Minute, 20*time.Second
+	}
 	s, err := dynamo.Open(t.Context(), api, table, region, o)
 	if err != nil {
 		t.Fatal(err)
