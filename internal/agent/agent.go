@@ -187,16 +187,14 @@ func (a *Agent) newHandler() (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: --authority: %w", ErrSettings, err)
 	}
-	o := httpapi.SidecarOptions{
+	api := httpapi.NewSidecar(a, httpapi.SidecarOptions{
 		ServerOptions: httpapi.ServerOptions{
 			Now: a.c.Now, Version: a.c.Version, Observe: a.observe, Stopping: a.http.Stopping(),
 		},
 		Upstream: forward, Hosts: a.hosts(), Control: a.control, Passed: a.replica.Nudge,
-	}
-	api := httpapi.NewSidecar(a, o)
+	})
 	a.shortcut = api.Shortcut()
-	told := toOthers{a}.beside(markReading(api), httpapi.NewSidecar(toOthers{a}, o))
-	all, answered := httpapi.WithMetrics(told, a.metrics, a.c.MetricsOpen), a.hosts()
+	all, answered := httpapi.WithMetrics(markReading(api), a.metrics, a.c.MetricsOpen), a.hosts()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if answered != nil && !answered(r.Host) {
 			api.ServeHTTP(w, r) // which refuses every path by that name

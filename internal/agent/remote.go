@@ -108,7 +108,7 @@ func dial(where string) (server string, transport *http.Transport) {
 
 // Status asks for GET /v1/sidecar/status, and returns the answer unchanged.
 func (r *Remote) Status(ctx context.Context) ([]byte, error) {
-	return r.call(ctx, httpapi.Request{Path: statusRoute})
+	return r.call(ctx, httpapi.Request{Path: "/v1/sidecar/status"})
 }
 
 // Deny refuses a credential, a version of one, or a peer on that host at once. It returns the status.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -156,30 +155,6 @@ func (a *Agent) Status(at time.Time) httpapi.SidecarStatus {
 		Refused: a.replica.Refused(), Problem: a.problem(at),
 	}
 }
-
-// toOthers is a sidecar as other hosts see it: what it says to an operator may name files of this one.
-type toOthers struct{ *Agent }
-
-// Status implements httpapi.Sidecar.
-func (o toOthers) Status(at time.Time) httpapi.SidecarStatus {
-	s := o.Agent.Status(at)
-	s.Problem = ""
-	return s
-}
-
-// beside has others answered by another handler where they ask for the status.
-func (toOthers) beside(own, others http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == statusRoute && !httpapi.FromThisHost(r) {
-			others.ServeHTTP(w, r)
-			return
-		}
-		own.ServeHTTP(w, r)
-	})
-}
-
-// statusRoute is for everybody; what an operator has to look at is not.
-const statusRoute = "/v1/sidecar/status"
 
 // problem says what an operator has to look at; "" where there is nothing.
 func (a *Agent) problem(at time.Time) string {

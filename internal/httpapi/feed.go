@@ -101,7 +101,11 @@ func waiting(text string) (time.Duration, error) {
 
 // status is GET /v1/sidecar/status.
 func (s sidecar) status(c *call) (answer, error) {
-	return answer{body: s.node.Status(c.at)}, nil
+	body := s.node.Status(c.at)
+	if !FromThisHost(c.Request) {
+		body.Problem = "" // what it says to an operator may name files of this host
+	}
+	return answer{body: body}, nil
 }
 
 // ControlRequest is the body of deny and allow; resync takes none.
