@@ -1,6 +1,7 @@
 package foreign_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +11,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/foreign"
 )
 
-// TestMain is also the program of somebody else: it listens where it is told.
+// TestMain is also the program of somebody else: it listens where it is told, and says which process it is.
 func TestMain(m *testing.M) {
 	if len(os.Args) != 3 || os.Args[1] != "listen" {
 		os.Exit(m.Run())
@@ -25,8 +27,28 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	for {
-		_, _ = l.Accept()
+		c, err := l.Accept()
+		if err != nil {
+			os.Exit(1)
+		}
+		fmt.Fprintf(c, "process %d\n", os.Getpid())
+		_ = c.Close()
 	}
+}
+
+// whoListens returns what is said where a server is, or was; "" where nobody says anything.
+func whoListens(t *testing.T, url string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	line, _ := bufio.NewReader(c).ReadString('\n')
+	return line
 }
 
 // outcome is how a test ends that is not to end this one.
@@ -108,12 +130,16 @@ func TestServer_StartsOnceAndEnds(t *testing.T) {
 	if starts != 1 {
 		t.Errorf("started %d times", starts)
 	}
+	started := whoListens(t, url)
+	if started == "" {
+		t.Error("it does not answer")
+	}
 	for range 2 {
 		s.Stop()
 	}
-	if c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
-		_ = c.Close()
-		t.Error("it still listens")
+	// By now the port may be somebody else's.
+	if now := whoListens(t, url); now == started {
+		t.Errorf("%q still listens", now)
 	}
 }
 
