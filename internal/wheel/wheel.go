@@ -27,7 +27,7 @@ func Venv(t testing.TB, packages ...string) string {
 		if err := foreign.Run(ctx, python, "-m", "venv", dir); err != nil {
 			return err
 		}
-		return foreign.Run(ctx, filepath.Join(dir, "bin", "pip"), append([]string{"install", "--quiet"}, packages...)...)
+		return foreign.Run(ctx, filepath.Join(dir, "bin", "pip"), append([]string{"install", "--quiet", "--no-compile"}, packages...)...)
 	})
 	return filepath.Join(dir, "bin")
 }
