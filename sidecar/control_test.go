@@ -1,12 +1,6 @@
 package main_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,9 +8,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 func TestControl_DenyAndAllow(t *testing.T) {
@@ -77,7 +71,7 @@ func TestControl_OverTLS(t *testing.T) {
 	w := newWorld(t)
 	made := w.create("billing.read")
 	dir := filepath.Join(t.TempDir(), "data")
-	cert, key := certificate(t, "bills.example.com")
+	cert, key, _ := testkey.Certificate(t, t.TempDir(), "bills.example.com")
 	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()}, "--listen", "0.0.0.0:0", "--tls-cert", cert, "--tls-key", key,
 		"--host", "bills.example.com")
 	w.eventually("it is ready", func() bool { return w.does("status", "--ready", "--data-dir", dir).exit == 0 })
@@ -105,29 +99,6 @@ func TestControl_OverTLS(t *testing.T) {
 	if r := w.does("deny", made.ID, "--data-dir", dir); r.exit != 5 || strings.Contains(r.stderr, "no sidecar is running") || strings.Contains(r.stderr, "the authority") {
 		t.Errorf("somebody else listens there: %+v", r)
 	}
-}
-
-// certificate writes a self-signed certificate for a name.
-func certificate(t *testing.T, name string) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{name},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	return write(t, filepath.Join(dir, "cert.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), 0o600),
-		write(t, filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), 0o600)
 }
 
 // TestControl_WhatAllowDoesNotTakeBack: a version is refused as long as all of its credential is.

@@ -18,6 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/listen"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 // controls does all that one can do with a running sidecar from its own host.
@@ -51,15 +52,10 @@ func TestRemote_OverTLS(t *testing.T) {
 	w := start(t, 0)
 	c := w.another("0.0.0.0:0")
 	c.Hosts = []string{"bills.example.com"}
-	c.TLSCert, c.TLSKey, _ = certificate(t)
+	c.TLSCert, c.TLSKey, _ = testkey.Certificate(t, t.TempDir(), "127.0.0.1")
 	a, _ := w.runs(c)
 	w.controls(c.DataDir)
-	renewedCert, renewedKey, roots := certificate(t)
-	for from, to := range map[string]string{renewedCert: c.TLSCert, renewedKey: c.TLSKey} {
-		if err := os.Rename(from, to); err != nil {
-			t.Fatal(err)
-		}
-	}
+	_, _, roots := testkey.Certificate(t, filepath.Dir(c.TLSCert), "127.0.0.1")
 	if err := a.Reload(); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +88,7 @@ func TestRemote_OnOneAddress(t *testing.T) {
 		w := start(t, 0)
 		c := w.another(netip.AddrPortFrom(p.Addr(), 0).String())
 		c.Hosts = []string{"bills.example.com"}
-		c.TLSCert, c.TLSKey, _ = certificate(t)
+		c.TLSCert, c.TLSKey, _ = testkey.Certificate(t, t.TempDir(), "127.0.0.1")
 		w.runs(c)
 		w.controls(c.DataDir)
 		return

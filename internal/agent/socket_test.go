@@ -2,16 +2,10 @@ package agent_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io/fs"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
 
 // shortDir is a directory whose path leaves room for a socket's name: the system allows about a hundred bytes.
@@ -187,44 +182,13 @@ func TestSocket_SettingsThatCannotBe(t *testing.T) {
 	}
 }
 
-// certificate makes a self-signed certificate for 127.0.0.1.
-func certificate(t *testing.T) (certFile, keyFile string, roots *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sidecar"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	roots = x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	return certFile, keyFile, roots
-}
-
 func TestSocket_OffLoopbackItSpeaksTLS(t *testing.T) {
 	t.Parallel()
 	w := start(t, 0)
 	made := w.create("billing.read")
 	c := w.another("0.0.0.0:0")
 	var roots *x509.CertPool
-	c.TLSCert, c.TLSKey, roots = certificate(t)
+	c.TLSCert, c.TLSKey, roots = testkey.Certificate(t, t.TempDir(), "127.0.0.1")
 	a, _ := w.runs(c)
 	if !strings.HasPrefix(a.URL(), "https://127.0.0.1:") {
 		t.Fatalf("it says that it is at %s", a.URL())

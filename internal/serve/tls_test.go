@@ -1,49 +1,22 @@
 package serve_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/keyturn/keyturn/internal/serve"
+	"github.com/keyturn/keyturn/internal/testkey"
 )
-
-// writeCertificate makes a self-signed certificate with that name and puts it into the two files.
-func writeCertificate(t *testing.T, name, certFile, keyFile string) {
-	t.Helper()
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
-	private := must(x509.MarshalPKCS8PrivateKey(key))(t)
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // withTLS is a config with a certificate.
 func withTLS(t *testing.T, name string) serve.Config {
 	t.Helper()
 	c := config(t)
-	dir := t.TempDir()
-	c.TLSCert, c.TLSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	writeCertificate(t, name, c.TLSCert, c.TLSKey)
+	c.TLSCert, c.TLSKey, _ = testkey.Certificate(t, t.TempDir(), name)
 	return c
 }
 
@@ -104,7 +77,7 @@ func TestTLS_ReadsTheCertificateWhenItChanges(t *testing.T) {
 	if n := len(h.log.lines(t, "going on with the certificate of before")); n != 1 {
 		t.Errorf("said %d times", n)
 	}
-	writeCertificate(t, "two", h.config.TLSCert, h.config.TLSKey)
+	testkey.Certificate(t, filepath.Dir(h.config.TLSCert), "two")
 	if got := name(); got != "two" {
 		t.Errorf("after the renewal it shows %s", got)
 	}

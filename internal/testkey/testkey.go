@@ -1,5 +1,5 @@
-// Package testkey makes private keys for tests: the same seed is the same key, today and on every machine. Nothing but tests
-// uses it, for a seed is no secret.
+// Package testkey makes private keys and certificates for tests: the same seed is the same key, today and on every machine.
+// Nothing but tests uses it, for a seed is no secret.
 package testkey
 
 import (
