@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/httpapi"
@@ -19,14 +18,14 @@ func TestControl_DenyAndAllow(t *testing.T) {
 	made := w.create("billing.read")
 	dir := filepath.Join(t.TempDir(), "data")
 	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
-	if got := w.authz(p.url, made); got != 200 {
+	if got := w.authz(p.URL, made); got != 200 {
 		t.Fatal(got)
 	}
 	r := w.does("deny", made.ID, "--data-dir", dir)
 	if r.exit != 0 || !strings.Contains(r.stdout, made.ID) {
 		t.Errorf("deny: %+v", r)
 	}
-	if got := w.authz(p.url, made); got != 401 {
+	if got := w.authz(p.URL, made); got != 401 {
 		t.Errorf("denied: %d", got)
 	}
 	if got := w.status(dir).Denied; !slices.Equal(got, []string{made.ID}) {
@@ -35,7 +34,7 @@ func TestControl_DenyAndAllow(t *testing.T) {
 	if r := w.types("", []string{"KEYTURN_DATA_DIR=" + dir}, "allow", made.ID); r.exit != 0 {
 		t.Errorf("allow, with the directory from the environment: %+v", r)
 	}
-	if got := w.authz(p.url, made); got != 200 {
+	if got := w.authz(p.URL, made); got != 200 {
 		t.Errorf("allowed: %d", got)
 	}
 	for name, row := range map[string]struct {
@@ -59,7 +58,7 @@ func TestControl_DenyAndAllow(t *testing.T) {
 			t.Errorf("%s: exit %d, want %d and %q:\n%s%s", name, r.exit, row.exit, row.says, r.stdout, r.stderr)
 		}
 	}
-	p.stop(syscall.SIGKILL) // it cannot take back where it answers
+	p.Kill() // it cannot take back where it answers
 	if r := w.does("status", "--data-dir", dir); r.exit != 5 || !strings.Contains(r.stderr, "no sidecar is running") {
 		t.Errorf("after kill -9: %+v", r)
 	}
@@ -85,8 +84,8 @@ func TestControl_OverTLS(t *testing.T) {
 	if got := w.status(dir).Denied; !slices.Equal(got, []string{made.ID}) {
 		t.Errorf("denied: %v", got)
 	}
-	p.stop(syscall.SIGKILL)
-	taken, err := net.Listen("tcp", strings.TrimPrefix(p.url, "https://"))
+	p.Kill()
+	taken, err := net.Listen("tcp", strings.TrimPrefix(p.URL, "https://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,13 +173,13 @@ func TestControl_Resync(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost := w.create("billing.read")
-	w.eventually("the sidecar has what the backup has not", func() bool { return w.authz(p.url, lost) == 200 })
+	w.eventually("the sidecar has what the backup has not", func() bool { return w.authz(p.URL, lost) == 200 })
 	if err := w.Down(); err != nil {
 		t.Fatal(err)
 	}
 	write(t, file, string(backup), 0o600)
 	w.eventually("the sidecar knows that the authority is gone", func() bool {
-		log := p.log()
+		log := p.Log()
 		return strings.LastIndex(log, "cannot be pulled") > strings.LastIndex(log, "are pulled again")
 	})
 	if err := w.Up(t.Context()); err != nil {
@@ -188,12 +187,12 @@ func TestControl_Resync(t *testing.T) {
 	}
 	w.eventually("it says that the ledger does not continue its copy", func() bool { return strings.Contains(w.status(dir).Problem, "resync") })
 	for name, c := range map[string]httpapi.Created{"old": old, "lost": lost} {
-		if got := w.authz(p.url, c); got != 200 {
+		if got := w.authz(p.URL, c); got != 200 {
 			t.Errorf("%s, from the copy: %d", name, got)
 		}
 	}
-	if !strings.Contains(p.log(), "does not continue this copy") {
-		t.Errorf("the log:\n%s", p.log())
+	if !strings.Contains(p.Log(), "does not continue this copy") {
+		t.Errorf("the log:\n%s", p.Log())
 	}
 	if r := w.does("resync", "--data-dir", dir); r.exit != 0 {
 		t.Fatalf("resync: %+v", r)
@@ -205,7 +204,7 @@ func TestControl_Resync(t *testing.T) {
 		c    httpapi.Created
 		want int
 	}{"old": {old, 200}, "lost": {lost, 401}, "new": {w.create("billing.read"), 200}} {
-		if got := w.authz(p.url, row.c); got != row.want {
+		if got := w.authz(p.URL, row.c); got != row.want {
 			t.Errorf("%s, after the resync: %d, want %d", name, got, row.want)
 		}
 	}
@@ -216,7 +215,7 @@ func TestControl_Resync(t *testing.T) {
 	if r.exit != 5 || !strings.Contains(r.stderr, "stays in use") {
 		t.Errorf("without an authority: %+v", r)
 	}
-	if got := w.authz(p.url, old); got != 200 {
+	if got := w.authz(p.URL, old); got != 200 {
 		t.Errorf("after a resync that could not be: %d", got)
 	}
 	if err := w.Up(t.Context()); err != nil {

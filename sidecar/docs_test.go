@@ -26,11 +26,7 @@ var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 func stubs(t *testing.T, bad string) string {
 	t.Helper()
 	dir := t.TempDir()
-	keyturn := filepath.Join(t.TempDir(), "keyturn")
-	if out, err := exec.Command("go", "build", "-o", keyturn, "../cli").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	for name, real := range map[string]string{"keyturn": keyturn, "keyturn-sidecar": keyturnSidecar.program(t)} {
+	for name, real := range map[string]string{"keyturn": programs.Path(t, "cli"), "keyturn-sidecar": programs.Path(t, "sidecar")} {
 		write(t, filepath.Join(dir, name), "#!/bin/sh\n"+real+` "$@" --help >/dev/null 2>&1 || echo "`+name+` $*" >>'`+bad+"'\n", 0o700)
 	}
 	write(t, filepath.Join(dir, "sudo"), "#!/bin/sh\n[ \"$1\" = -u ] && shift 2\nexec \"$@\"\n", 0o700)

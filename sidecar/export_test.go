@@ -18,7 +18,7 @@ func TestExport_BringsALostAuthorityBack(t *testing.T) {
 	w.call("DELETE", "/v1/credentials/"+dead.ClientID, nil, nil)
 	dir := filepath.Join(t.TempDir(), "host")
 	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
-	w.eventually("the sidecar has all", func() bool { return w.authz(p.url, good) == 200 && w.authz(p.url, dead) == 401 })
+	w.eventually("the sidecar has all", func() bool { return w.authz(p.URL, good) == 200 && w.authz(p.URL, dead) == 401 })
 	export := func(when string) string {
 		t.Helper()
 		r := w.types("", []string{"KEYTURN_DATA_DIR=" + dir}, "export")
@@ -31,11 +31,11 @@ func TestExport_BringsALostAuthorityBack(t *testing.T) {
 		return r.stdout
 	}
 	running := export("running")
-	if p.stop(syscall.SIGKILL); export("killed") != running {
+	if p.Kill(); export("killed") != running {
 		t.Error("killed, it has something else")
 	}
 	p = w.run(dir, "", nil)
-	p.stop(syscall.SIGTERM)
+	_ = p.End(syscall.SIGTERM)
 	if export("stopped") != running {
 		t.Error("stopped, it has something else")
 	}
@@ -54,7 +54,7 @@ func TestExport_BringsALostAuthorityBack(t *testing.T) {
 	p = w.run(dir, "", nil)
 	fresh := w.create("billing.read")
 	w.eventually("it follows", func() bool {
-		return w.authz(p.url, good) == 200 && w.authz(p.url, dead) == 401 && w.authz(p.url, fresh) == 200
+		return w.authz(p.URL, good) == 200 && w.authz(p.URL, dead) == 401 && w.authz(p.URL, fresh) == 200
 	})
 	if s := w.status(dir); s.Problem != "" {
 		t.Error(s.Problem)
@@ -66,7 +66,7 @@ func TestExport_SaysWhyNot(t *testing.T) {
 	w := newWorld(t)
 	empty, bare := t.TempDir(), filepath.Join(t.TempDir(), "bare")
 	p := w.run(bare, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
-	p.stop(syscall.SIGTERM)
+	_ = p.End(syscall.SIGTERM)
 	if err := os.Remove(filepath.Join(bare, "replica.db")); err != nil {
 		t.Fatal(err)
 	}

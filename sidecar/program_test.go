@@ -1,56 +1,31 @@
 package main_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/program"
 )
 
-// built is the real keyturn-sidecar: built when a test first asks for it, removed when all have run.
-type built struct {
-	once sync.Once
-	path string
-	err  error
-}
-
-var keyturnSidecar built
-
-func (b *built) program(t *testing.T) string {
-	t.Helper()
-	b.once.Do(func() {
-		dir, err := os.MkdirTemp("", "keyturn-test-")
-		b.path, b.err = filepath.Join(dir, "keyturn-sidecar"), err
-		if err == nil {
-			build := exec.Command("go", "build", "-ldflags", "-X main.version=v1.2.3-test", "-o", b.path, ".")
-			build.Stderr = os.Stderr
-			b.err = build.Run()
-		}
-	})
-	if b.err != nil {
-		t.Fatalf("build keyturn-sidecar: %v", b.err)
-	}
-	return b.path
-}
+// programs are the real ones.
+var programs = program.Set{Args: []string{
+	"-ldflags", "-X main.version=v1.2.3-test", "github.com/keyturn/keyturn/cli", "github.com/keyturn/keyturn/sidecar",
+}}
 
 func TestMain(m *testing.M) {
 	exit := m.Run()
-	if keyturnSidecar.path != "" {
-		_ = os.RemoveAll(filepath.Dir(keyturnSidecar.path))
-	}
+	programs.Remove()
 	os.Exit(exit)
 }
 
@@ -151,11 +126,18 @@ type result struct {
 	stdout, stderr string
 }
 
-// types runs the program to its end, with that on standard input and nothing of keyturn's in the environment but env.
+// command is the program with that on standard input, and nothing of keyturn's in the environment but env.
+func (w *world) command(stdin string, env, args []string) *exec.Cmd {
+	w.t.Helper()
+	cmd := exec.Command(programs.Path(w.t, "sidecar"), args...)
+	cmd.Stdin, cmd.Env = strings.NewReader(stdin), append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	return cmd
+}
+
+// types runs the program to its end.
 func (w *world) types(stdin string, env []string, args ...string) result {
 	w.t.Helper()
-	cmd := exec.CommandContext(w.t.Context(), keyturnSidecar.program(w.t), args...)
-	cmd.Stdin, cmd.Env = strings.NewReader(stdin), append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	cmd := w.command(stdin, env, args)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -169,79 +151,21 @@ func (w *world) types(stdin string, env []string, args ...string) result {
 // does is types without standard input and environment.
 func (w *world) does(args ...string) result { w.t.Helper(); return w.types("", nil, args...) }
 
-// process is a running keyturn-sidecar.
-type process struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	dir   string
-	url   string
-	mu    sync.Mutex
-	lines []string // of its log
-	ended chan struct{}
-}
-
 // run starts the program and returns once it listens, and has a copy of the ledgers.
-func (w *world) run(dir, stdin string, env []string, more ...string) *process {
+func (w *world) run(dir, stdin string, env []string, more ...string) *program.Process {
 	w.t.Helper()
 	args := append([]string{"run", "--authority", w.URL(), "--data-dir", dir, "--listen", "127.0.0.1:0"}, more...)
-	p := &process{t: w.t, dir: dir, ended: make(chan struct{}), cmd: exec.Command(keyturnSidecar.program(w.t), args...)}
-	p.cmd.Stdin, p.cmd.Env = strings.NewReader(stdin), append([]string{"PATH=" + os.Getenv("PATH")}, env...)
-	log, err := p.cmd.StderrPipe()
+	p, err := program.Start(w.t.Context(), w.command(stdin, env, args), filepath.Join(w.t.TempDir(), "log"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := p.cmd.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { _ = p.cmd.Process.Kill(); <-p.ended })
-	listens := make(chan string, 1)
-	go p.read(log, listens)
-	select {
-	case p.url = <-listens:
-	case <-p.ended:
-		w.t.Fatalf("it does not listen:\n%s", p.log())
-	}
-	if strings.HasPrefix(p.url, "http://") {
-		w.eventually("the sidecar is ready", func() bool {
-			a, err := w.http.Get(p.url + "/readyz")
-			if err == nil {
-				_ = a.Body.Close()
-			}
-			return err == nil && a.StatusCode == 200
-		})
-	}
-	return p
-}
-
-func (p *process) read(log io.Reader, listens chan<- string) {
-	lines := bufio.NewScanner(log)
-	for lines.Scan() {
-		p.mu.Lock()
-		p.lines = append(p.lines, lines.Text())
-		p.mu.Unlock()
-		var line struct{ Message, URL string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Message == "listening" {
-			listens <- line.URL
+	w.t.Cleanup(p.Kill)
+	if strings.HasPrefix(p.URL, "http://") {
+		if err := p.Ready(w.t.Context()); err != nil {
+			w.t.Fatal(err)
 		}
 	}
-	_ = p.cmd.Wait()
-	close(p.ended)
-}
-
-func (p *process) log() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return strings.Join(p.lines, "\n")
-}
-
-// stop sends a signal and returns the exit status.
-func (p *process) stop(s os.Signal) int {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
-	}
-	<-p.ended
-	return p.cmd.ProcessState.ExitCode()
+	return p
 }
 
 // status is what `keyturn-sidecar status` prints.

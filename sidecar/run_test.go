@@ -42,10 +42,10 @@ func TestRun_TakesTheJoinKeyFromAFileTheEnvironmentOrStandardInput(t *testing.T)
 			dir := filepath.Join(t.TempDir(), "data")
 			stdin, env, args := give(key, file)
 			p := v.run(dir, stdin, env, append(args, "--name", "host-"+name)...)
-			if got := v.authz(p.url, made); got != 200 {
+			if got := v.authz(p.URL, made); got != 200 {
 				t.Errorf("%d", got)
 			}
-			if strings.Contains(p.log(), key) {
+			if strings.Contains(p.Log(), key) {
 				t.Error("the join key is in the log")
 			}
 			for _, f := range []string{"peer.key", "token.key", "replica.db", "peer.json", "license.json", "running.json"} {
@@ -55,7 +55,7 @@ func TestRun_TakesTheJoinKeyFromAFileTheEnvironmentOrStandardInput(t *testing.T)
 				}
 			}
 			before := v.status(dir).PeerID
-			if exit := p.stop(syscall.SIGKILL); exit == 0 {
+			if err := p.End(os.Kill); err == nil {
 				t.Error("killed, and it says that all is well")
 			}
 			if err := os.Remove(file); err != nil { // where a key was handed over in a file, that is gone by now
@@ -68,8 +68,8 @@ func TestRun_TakesTheJoinKeyFromAFileTheEnvironmentOrStandardInput(t *testing.T)
 			if now := v.status(dir); now.PeerID != before || now.Problem != "" {
 				t.Errorf("%+v, before it was %s", now, before)
 			}
-			if exit := p.stop(os.Interrupt); exit != 0 {
-				t.Errorf("interrupted: exit %d\n%s", exit, p.log())
+			if err := p.End(os.Interrupt); err != nil {
+				t.Errorf("interrupted: %v\n%s", err, p.Log())
 			}
 		})
 	}
@@ -142,11 +142,11 @@ func TestRun_DrainsWhenToldToStop(t *testing.T) {
 	made := w.create("billing.read")
 	dir := filepath.Join(t.TempDir(), "data")
 	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
-	if got := w.authz(p.url, made); got != 200 {
+	if got := w.authz(p.URL, made); got != 200 {
 		t.Fatal(got)
 	}
 	var feed struct{ Cursor string }
-	first, err := w.http.Get(p.url + "/v1/sidecar/feed")
+	first, err := w.http.Get(p.URL + "/v1/sidecar/feed")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestRun_DrainsWhenToldToStop(t *testing.T) {
 	answered, asked := make(chan int, 1), make(chan struct{})
 	ask := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(asked) }})
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/v1/sidecar/feed?wait_seconds=30&after="+url.QueryEscape(feed.Cursor), http.NoBody)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/v1/sidecar/feed?wait_seconds=30&after="+url.QueryEscape(feed.Cursor), http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,13 +171,13 @@ func TestRun_DrainsWhenToldToStop(t *testing.T) {
 		answered <- a.StatusCode
 	}()
 	<-asked
-	other, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(p.url + "/livez")
+	other, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(p.URL + "/livez")
 	if err != nil { // connections are taken in their order: that one has been taken, now that this one is answered
 		t.Fatal(err)
 	}
 	_ = other.Body.Close()
-	if exit := p.stop(syscall.SIGTERM); exit != 0 {
-		t.Errorf("exit %d\n%s", exit, p.log())
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("%v\n%s", err, p.Log())
 	}
 	if got := <-answered; got != 200 {
 		t.Errorf("what was under way: %d", got)
@@ -185,7 +185,7 @@ func TestRun_DrainsWhenToldToStop(t *testing.T) {
 	if r := w.does("status", "--data-dir", dir); r.exit != 5 || !strings.Contains(r.stderr, "no sidecar is running") {
 		t.Errorf("status afterwards: %+v", r)
 	}
-	if log := p.log(); !strings.Contains(log, "stopping") || strings.Contains(log, "cut off") {
+	if log := p.Log(); !strings.Contains(log, "stopping") || strings.Contains(log, "cut off") {
 		t.Errorf("the log:\n%s", log)
 	}
 }
@@ -197,27 +197,27 @@ func TestRun_ReloadsOnAHangup(t *testing.T) {
 	made := w.create("billing.read")
 	dir := filepath.Join(t.TempDir(), "data")
 	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
-	if got := w.authz(p.url, made); got != 200 {
+	if got := w.authz(p.URL, made); got != 200 {
 		t.Fatal(got)
 	}
 	hangup := func() {
-		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		if err := p.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write(t, filepath.Join(dir, "denied.json"), `{"denied":["`+made.ID+`"]}`, 0o600)
 	hangup()
-	w.eventually("it is denied", func() bool { return w.authz(p.url, made) == 401 })
+	w.eventually("it is denied", func() bool { return w.authz(p.URL, made) == 401 })
 	write(t, filepath.Join(dir, "denied.json"), `{"denied":[`, 0o600)
 	hangup()
-	w.eventually("it says that the file is damaged", func() bool { return strings.Contains(p.log(), "denied.json is damaged") })
-	if got := w.authz(p.url, made); got != 401 {
+	w.eventually("it says that the file is damaged", func() bool { return strings.Contains(p.Log(), "denied.json is damaged") })
+	if got := w.authz(p.URL, made); got != 401 {
 		t.Errorf("with a damaged file: %d", got)
 	}
 	write(t, filepath.Join(dir, "denied.json"), `{"denied":[]}`, 0o600)
 	hangup()
-	w.eventually("it is allowed", func() bool { return w.authz(p.url, made) == 200 })
-	if exit := p.stop(syscall.SIGTERM); exit != 0 {
-		t.Errorf("exit %d", exit)
+	w.eventually("it is allowed", func() bool { return w.authz(p.URL, made) == 200 })
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Error(err)
 	}
 }

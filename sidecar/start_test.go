@@ -103,7 +103,7 @@ func TestRun_ARefusedLicenseCanBeMended(t *testing.T) {
 		}
 	}
 	p := w.run(dir, "", nil, "--vendor-key", right) // without the join key
-	p.stop(syscall.SIGTERM)
+	_ = p.End(syscall.SIGTERM)
 	w.run(dir, "", nil)
 	if got := w.sidecars(); len(got) != 1 || w.status(dir).PeerID != self {
 		t.Errorf("%v, before it was %s", got, self)
@@ -170,11 +170,11 @@ func TestRun_BoundsThatDoNotGoTogether(t *testing.T) {
 		if got := w.status(dir).Bounds; got != row.bounds {
 			t.Errorf("%s: %+v, want %+v", name, got, row.bounds)
 		}
-		if n := strings.Count(p.log(), told); n != row.lines {
-			t.Errorf("%s: it says so %d times:\n%s", name, n, p.log())
+		if n := strings.Count(p.Log(), told); n != row.lines {
+			t.Errorf("%s: it says so %d times:\n%s", name, n, p.Log())
 		}
-		if exit := p.stop(syscall.SIGTERM); exit != 0 {
-			t.Errorf("%s: exit %d", name, exit)
+		if err := p.End(syscall.SIGTERM); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

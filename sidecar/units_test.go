@@ -125,19 +125,19 @@ func TestUnits_StartTheSidecar(t *testing.T) {
 	}
 	data := filepath.Join(dir, "state", "keyturn-sidecar")
 	p := w.run(data, "", nil, strings.Fields(args)...)
-	if p.url != "unix:"+filepath.Join(dir, "run/keyturn-sidecar/sidecar.sock") {
-		t.Errorf("it listens at %s", p.url)
+	if p.URL != "unix:"+filepath.Join(dir, "run/keyturn-sidecar/sidecar.sock") {
+		t.Errorf("it listens at %s", p.URL)
 	}
 	w.eventually("it is ready", func() bool { return w.does("status", "--ready", "--data-dir", data).exit == 0 })
-	if exit := p.stop(syscall.SIGTERM); exit != 0 {
-		t.Fatalf("exit %d\n%s", exit, p.log())
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Fatalf("%v\n%s", err, p.Log())
 	}
 	if err := os.Remove(key); err != nil {
 		t.Fatal(err)
 	}
 	p = w.run(data, "", nil, strings.Fields(args)...) // without the key
-	if exit := p.stop(syscall.SIGTERM); exit != 0 {
-		t.Errorf("exit %d\n%s", exit, p.log())
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("%v\n%s", err, p.Log())
 	}
 }
 
@@ -271,7 +271,7 @@ func TestKubernetes_TheSidecarRunsAsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("all probes are content again", func() bool { return all(map[string]int{}) })
-	p.stop(syscall.SIGKILL)
+	p.Kill()
 	if !all(map[string]int{"startup": 5, "readiness": 5, "liveness": 5}) {
 		t.Error("a probe is content without a sidecar")
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/program"
 )
 
 // Options of a Fleet. Dir and Peers are required.
@@ -43,13 +44,10 @@ func Start(ctx context.Context, o Options) (_ *Fleet, err error) {
 			f.Close()
 		}
 	}()
-	serve, sidecar := filepath.Join(o.Dir, "keyturn"), filepath.Join(o.Dir, "keyturn-sidecar")
-	if err := build(ctx, serve, "github.com/keyturn/keyturn/cli"); err != nil {
+	if err := program.Build(ctx, o.Dir, "github.com/keyturn/keyturn/cli", "github.com/keyturn/keyturn/sidecar"); err != nil {
 		return f, err
 	}
-	if err := build(ctx, sidecar, "github.com/keyturn/keyturn/sidecar"); err != nil {
-		return f, err
-	}
+	serve, sidecar := filepath.Join(o.Dir, "cli"), filepath.Join(o.Dir, "sidecar")
 	f.Authority = &Process{
 		Name: "authority", Dir: filepath.Join(o.Dir, "authority"), log: filepath.Join(o.Dir, "authority.log"),
 		command: func(listen string) *exec.Cmd {
@@ -68,14 +66,6 @@ func Start(ctx context.Context, o Options) (_ *Fleet, err error) {
 		}
 	}
 	return f, nil
-}
-
-func build(ctx context.Context, path, pkg string) error {
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, pkg).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
-	}
-	return nil
 }
 
 // Client returns a client of one of the processes, without retries.
@@ -111,7 +101,7 @@ func (f *Fleet) Admin(ctx context.Context) (string, error) {
 }
 
 // add lets one more sidecar join.
-func (f *Fleet) add(ctx context.Context, program, name string) error {
+func (f *Fleet) add(ctx context.Context, sidecar, name string) error {
 	link, err := NewLink(f.Authority.address)
 	if err != nil {
 		return err
@@ -129,7 +119,7 @@ func (f *Fleet) add(ctx context.Context, program, name string) error {
 			if f.o.Offline > 0 {
 				args = append(args, "--offline-read", f.o.Offline.String(), "--offline-write", f.o.Offline.String())
 			}
-			cmd := exec.Command(program, args...)
+			cmd := exec.Command(sidecar, args...)
 			cmd.Env = append(os.Environ(), "KEYTURN_JOIN_KEY="+key)
 			return cmd
 		},

@@ -76,12 +76,12 @@ func TestCrash_EveryAnsweredWriteIsThere(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "data")
 	p := spawn(t, dir)
-	b := bootstrap(t, p.as())
-	bearer := token(t, p.as(), b.ClientID, b.ClientSecret).AccessToken
+	b := bootstrap(t, p.host)
+	bearer := token(t, p.host, b.ClientID, b.ClientSecret).AccessToken
 	done := &answered{created: map[string]string{}, revoked: map[string]bool{}, rotated: map[string]httpapi.Rotation{}}
 	var own []string
 	for i := range 4 {
-		made := do[httpapi.Created](t, p.as(), httpapi.Request{
+		made := do[httpapi.Created](t, p.host, httpapi.Request{
 			Method: "POST", Path: "/v1/credentials", Bearer: bearer, Body: httpapi.CreateRequest{Name: fmt.Sprintf("rotated %d", i)},
 		})
 		own = append(own, made.ClientID)
@@ -96,7 +96,7 @@ func TestCrash_EveryAnsweredWriteIsThere(t *testing.T) {
 		p.kill()
 		writers.Wait()
 		p = spawn(t, dir)
-		done.verify(t, p.as(), bearer)
+		done.verify(t, p.host, bearer)
 		if t.Failed() {
 			t.Fatalf("after kill %d", round+1)
 		}

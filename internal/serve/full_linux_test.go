@@ -32,10 +32,10 @@ func TestFullDisk_LosesNothingAndRecovers(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "data")
 	p := spawn(t, dir)
-	b := bootstrap(t, p.as())
-	bearer := token(t, p.as(), b.ClientID, b.ClientSecret).AccessToken
+	b := bootstrap(t, p.host)
+	bearer := token(t, p.host, b.ClientID, b.ClientSecret).AccessToken
 	size := must(os.Stat(filepath.Join(dir, "keyturn.db")))(t).Size()
-	limitFiles(t, p.pid, uint64(size))
+	limitFiles(t, p.PID(), uint64(size))
 
 	labels := map[string]string{}
 	for i := range 16 {
@@ -62,21 +62,21 @@ func TestFullDisk_LosesNothingAndRecovers(t *testing.T) {
 	if full == nil || full.Status != http.StatusServiceUnavailable || full.Code != httpapi.Unavailable || full.RetryAfter == 0 {
 		t.Fatalf("after %d credentials: %v", len(made), full)
 	}
-	token(t, p.as(), b.ClientID, b.ClientSecret) // who is known gets in all the same
+	token(t, p.host, b.ClientID, b.ClientSecret) // who is known gets in all the same
 	// A smaller write may still find a page that is free: what counts is that nothing but room or this refusal is answered.
 	for range 3 {
 		if e := create(); e != nil && e.Status != http.StatusServiceUnavailable {
 			t.Errorf("still full, and the answer is %v", e)
 		}
 	}
-	limitFiles(t, p.pid, unix.RLIM_INFINITY)
+	limitFiles(t, p.PID(), unix.RLIM_INFINITY)
 	if e := create(); e != nil {
 		t.Fatalf("there is room again: %v", e)
 	}
-	everyoneGetsIn(t, p.as(), made)
+	everyoneGetsIn(t, p.host, made)
 	p.kill()
 	p = spawn(t, dir)
-	everyoneGetsIn(t, p.as(), made)
+	everyoneGetsIn(t, p.host, made)
 }
 
 func everyoneGetsIn(t *testing.T, h *host, made map[string]string) {

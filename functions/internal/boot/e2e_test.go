@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	aws.dynamo.Stop()
 	aws.kms.Stop()
-	built.remove()
+	built.Remove()
 	os.Exit(code)
 }
 

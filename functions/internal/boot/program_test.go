@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,7 +15,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,38 +22,12 @@ import (
 	"github.com/keyturn/keyturn/internal/dynamo"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/keys/kms"
+	"github.com/keyturn/keyturn/internal/program"
 	"github.com/keyturn/keyturn/internal/wheel"
 )
 
-// programs are the functions, built for this machine.
-type programs struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
-var built = new(programs)
-
-// path returns the program of a function.
-func (p *programs) path(t testing.TB, function string) string {
-	t.Helper()
-	p.once.Do(func() {
-		if p.dir, p.err = os.MkdirTemp("", "keyturn-functions-"); p.err != nil {
-			return
-		}
-		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", p.dir, "./functions/...")
-		cmd.Dir, cmd.Env = filepath.Join("..", "..", ".."), append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			p.err = fmt.Errorf("%w\n%s", err, out)
-		}
-	})
-	if p.err != nil {
-		t.Fatalf("build the functions: %v", p.err)
-	}
-	return filepath.Join(p.dir, function)
-}
-
-func (p *programs) remove() { _ = os.RemoveAll(p.dir) }
+// built are the functions, for this machine.
+var built = program.Set{Args: []string{"-tags", "lambda.norpc", "-ldflags", "-s -w", "github.com/keyturn/keyturn/functions/..."}}
 
 // account is a table and a KMS key on loopback, and what a function there finds in its environment.
 type account struct {
@@ -103,7 +75,7 @@ func (a *account) emulate(t testing.TB, function string) func(event []byte) []by
 	emulator := wheel.File(t, "aws-sam-cli==1.170.0", "samcli/local/rapid/aws-lambda-rie-"+machine)
 	address := freePort(t)
 	var said bytes.Buffer
-	cmd := exec.Command(emulator, "--runtime-interface-emulator-address", address, "--runtime-api-address", freePort(t), built.path(t, function))
+	cmd := exec.Command(emulator, "--runtime-interface-emulator-address", address, "--runtime-api-address", freePort(t), built.Path(t, function))
 	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), a.env...), &said, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -267,13 +239,13 @@ func TestPrograms_StartWithKeysOpen(t *testing.T) {
 	a := newAccount(t)
 	a.stack.bootstrap()
 	for _, f := range boot.Functions() {
-		t.Logf("%-12s %v", f.Name, a.coldStart(t, built.path(t, f.Name)))
+		t.Logf("%-12s %v", f.Name, a.coldStart(t, built.Path(t, f.Name)))
 	}
 }
 
 func TestPrograms_RefuseToStartWithoutSettings(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command(built.path(t, "token"))
+	cmd := exec.Command(built.Path(t, "token"))
 	cmd.Env = []string{"AWS_REGION=" + region, "KEYTURN_TOKEN_ALG=none"}
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "KEYTURN_TABLE") || !strings.Contains(string(out), "KEYTURN_TOKEN_ALG") {
@@ -286,7 +258,7 @@ func TestPrograms_RefuseToStartWithoutSettings(t *testing.T) {
 func BenchmarkColdStart(b *testing.B) {
 	a := newAccount(b)
 	a.stack.bootstrap()
-	program := built.path(b, "token")
+	program := built.Path(b, "token")
 	a.coldStart(b, program) // the file is in memory from here on
 	var took []time.Duration
 	for b.Loop() {
