@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/backoff"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/license"
@@ -291,12 +292,8 @@ func (d *demo) showEnd() error {
 
 // pause waits, unless the performance is broken off.
 func (d *demo) pause(t time.Duration) error {
-	select {
-	case <-d.Done():
-		return d.Err()
-	case <-time.After(t):
-		return nil
-	}
+	backoff.Wait(d, t)
+	return d.Err()
 }
 
 func (d *demo) showEmergency() error {

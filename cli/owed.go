@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/cli/internal/journal"
+	"github.com/keyturn/keyturn/internal/backoff"
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
 
@@ -188,10 +189,8 @@ func (s *session) again(e journal.Entry, o owed) (httpapi.Answer, error) {
 		if !errors.As(err, &api) || api.Code != httpapi.Conflict || wait > 2*time.Second {
 			return answer, err
 		}
-		select {
-		case <-s.Context.Done():
+		if !backoff.Wait(s.Context, wait) {
 			return answer, err
-		case <-time.After(wait):
 		}
 	}
 }

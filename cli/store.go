@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/cli/internal/config"
+	"github.com/keyturn/keyturn/internal/backoff"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
 )
@@ -67,10 +68,8 @@ func (s *session) prove(p httpapi.TokenParams) error {
 		if !unauthorized(err) || wait > time.Second {
 			return err
 		}
-		select {
-		case <-s.Context.Done():
+		if !backoff.Wait(s.Context, wait) {
 			return errInterrupted
-		case <-time.After(wait):
 		}
 	}
 }

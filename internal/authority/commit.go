@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
+	"github.com/keyturn/keyturn/internal/backoff"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/ledger"
 )
@@ -79,6 +79,8 @@ type pending struct {
 const (
 	maxBatch     = 128
 	commitBudget = 5 * time.Second
+	firstPause   = 5 * time.Millisecond // after another writer was faster, doubled each time
+	maxPause     = 200 * time.Millisecond
 )
 
 // commit writes a change, and returns once it is on durable media. The error is the one of decide, or ErrUnavailable: then
@@ -176,7 +178,7 @@ func (a *Authority) lead() {
 
 // write decides and appends one batch, again and again while other writers are faster.
 func (a *Authority) write(ctx context.Context, batch []*pending) {
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+	for tries := 1; ; tries++ {
 		ctx := a.looking(ctx, batch)
 		head, err := a.head(ctx)
 		if err != nil {
@@ -196,7 +198,7 @@ func (a *Authority) write(ctx context.Context, batch []*pending) {
 			a.settle(batch)
 			return
 		}
-		if !errors.Is(err, ErrConflict) || !pause(ctx, wait) {
+		if !errors.Is(err, ErrConflict) || !backoff.Wait(ctx, backoff.Jitter(backoff.Grown(tries, firstPause, maxPause), backoff.Half)) {
 			finish(batch, unavailable("commit", err))
 			return
 		}
@@ -246,18 +248,6 @@ func (d *draft) items() int {
 		}
 	}
 	return n
-}
-
-// pause waits between half of d and d, or until the budget is used up.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d/2 + rand.N(d/2))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func (a *Authority) head(ctx context.Context) (Head, error) {

@@ -1,8 +1,9 @@
 // Package backoff says how long to wait before something is tried again, so that many hosts that failed at one instant do not
-// come back at one instant. It waits for nothing itself, and has no clock and no errors.
+// come back at one instant. It does not know what is waited for, and has no errors.
 package backoff
 
 import (
+	"context"
 	"math/rand/v2"
 	"time"
 )
@@ -34,4 +35,16 @@ func Jitter(d time.Duration, p Part) time.Duration {
 		return 0
 	}
 	return d - rand.N(d/time.Duration(p)+1)
+}
+
+// Wait returns true once d is over, and false where ctx is done before that.
+func Wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -1,8 +1,10 @@
 package backoff_test
 
 import (
+	"context"
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -55,6 +57,23 @@ func TestJitter_OfAnything(t *testing.T) {
 		for _, part := range []backoff.Part{backoff.Half, backoff.Fifth} {
 			if got := backoff.Jitter(d, part); got < 0 || got > max(d, 0) || got < d-d/time.Duration(part)-1 {
 				t.Fatalf("%d of %d", got, d)
+			}
+		}
+	})
+}
+
+func TestWait_IsOverWithItsContextOrItsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for _, row := range []struct {
+			d, want time.Duration
+			over    bool
+		}{{time.Second, time.Second, true}, {time.Hour, 59 * time.Second, false}} {
+			began := time.Now()
+			if over := backoff.Wait(ctx, row.d); over != row.over || time.Since(began) != row.want {
+				t.Errorf("%s: %v after %s", row.d, over, time.Since(began))
 			}
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -12,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/keyturn/keyturn/internal/backoff"
 )
 
 // Pauses between attempts: the first, and the longest.
@@ -96,7 +97,7 @@ func (s *Store) insist(ctx context.Context, doing string, attempt func(context.C
 	budget, cancel := context.WithTimeout(ctx, s.o.Patience)
 	defer cancel()
 	var last error
-	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+	for tries := 1; ; tries++ {
 		err := s.try(budget, attempt)
 		if err == nil {
 			return nil
@@ -112,7 +113,7 @@ func (s *Store) insist(ctx context.Context, doing string, attempt func(context.C
 		if f == revised && budget.Err() == nil {
 			continue
 		}
-		if f != final && sleep(budget, pause) {
+		if f != final && pause(budget, tries) {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -128,16 +129,9 @@ func (s *Store) try(ctx context.Context, attempt func(context.Context) error) er
 	return attempt(ctx)
 }
 
-// sleep waits between half of d and d, and reports false when ctx ends before that.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d/2 + rand.N(d/2))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+// pause reports false where ctx ends before it is over.
+func pause(ctx context.Context, tries int) bool {
+	return backoff.Wait(ctx, backoff.Jitter(backoff.Grown(tries, firstPause, maxPause), backoff.Half))
 }
 
 // explain names the table, and what an operator can do where that is known.

@@ -171,12 +171,12 @@ func notBefore(t, there time.Time) bool {
 func (s *Store) visibly(ctx context.Context, doing string, read func(context.Context) error) error {
 	budget, cancel := context.WithTimeout(ctx, s.o.Patience)
 	defer cancel()
-	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+	for tries := 1; ; tries++ {
 		err := read(ctx)
 		if !errors.Is(err, errLagging) {
 			return err
 		}
-		if !sleep(budget, pause) {
+		if !pause(budget, tries) {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

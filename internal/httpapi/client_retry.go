@@ -35,10 +35,8 @@ func (c *Client) send(ctx context.Context, s sending) (Answer, error) {
 		if c.o.Retrying != nil {
 			c.o.Retrying(err, pause)
 		}
-		select {
-		case <-ctx.Done():
+		if !backoff.Wait(ctx, pause) {
 			return a, err
-		case <-time.After(pause):
 		}
 	}
 }

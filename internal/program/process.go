@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/backoff"
 )
 
 // patience is how long a program may take to listen, and then to be ready.
@@ -109,10 +111,8 @@ func (p *Process) Ready(ctx context.Context) error {
 				return nil
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if !backoff.Wait(ctx, 20*time.Millisecond) {
 			return p.failed(fmt.Errorf("it is not ready: %w", ctx.Err()))
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

@@ -39,10 +39,8 @@ func (v *Verifier) begin(ctx context.Context) error {
 		if err == nil || errors.Is(err, errWrong) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if !backoff.Wait(ctx, pause(failures, time.Second)) {
 			return stale("the source has not answered", err)
-		case <-time.After(pause(failures, time.Second)):
 		}
 	}
 }
