@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
 
@@ -54,17 +55,10 @@ func (c *AuditCmd) check() error {
 		return usage("--limit and --last have to be more than 0")
 	case c.Last > 0 && (c.Limit > 0 || c.After != ""):
 		return usage("--last counts from the end, --limit and --after from the beginning: one of them")
-	case c.Action != "" && !slices.Contains(auditActions(), c.Action):
-		return usage("there is no action " + plain(c.Action) + "; there are " + strings.Join(auditActions(), ", "))
+	case c.Action != "" && !slices.Contains(authority.Actions(), c.Action):
+		return usage("there is no action " + plain(c.Action) + "; there are " + strings.Join(authority.Actions(), ", "))
 	}
 	return nil
-}
-
-func auditActions() []string {
-	return []string{
-		"cluster.bootstrap", "cluster.home", "cluster.recover", "credential.create", "credential.revoke", "credential.rotate",
-		"join_key.create", "join_key.revoke", "key.publish", "key.retire", "license.apply", "peer.change", "peer.join", "peer.remove",
-	}
 }
 
 // read gets the events that are asked for, and the answer as JSON.

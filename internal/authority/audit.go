@@ -19,7 +19,7 @@ const scanned = 5000
 type Event struct {
 	At        time.Time
 	Actor     string // "" for the authority itself
-	Action    string
+	Action    string // one of Actions
 	Subject   string
 	Reason    string
 	RequestID string
@@ -69,6 +69,14 @@ func eventOf(r *ledger.Record) (Event, bool) {
 		At: r.At, Actor: r.Actor, Action: action, Subject: subject, Reason: r.Reason,
 		RequestID: r.RequestID, Source: r.Source, Region: r.Region, Seq: r.Seq,
 	}, action != ""
+}
+
+// Actions are all that an Event's Action may be, sorted.
+func Actions() []string {
+	return []string{
+		"cluster.bootstrap", "cluster.home", "cluster.recover", "credential.create", "credential.revoke", "credential.rotate",
+		"join_key.create", "join_key.revoke", "key.publish", "key.retire", "license.apply", "peer.change", "peer.join", "peer.remove",
+	}
 }
 
 func describe(r *ledger.Record) (action, subject string) {

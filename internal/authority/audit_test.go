@@ -18,6 +18,11 @@ func (w *world) audit(after string, limit int, f authority.AuditFilter) ([]autho
 	if err != nil {
 		w.t.Fatalf("audit: %v", err)
 	}
+	for _, e := range events {
+		if !slices.Contains(authority.Actions(), e.Action) {
+			w.t.Errorf("%s is none of the actions", e.Action)
+		}
+	}
 	return events, next
 }
 

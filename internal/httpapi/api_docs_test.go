@@ -350,7 +350,13 @@ func TestDocs_EveryCode(t *testing.T) {
 		}
 	}
 	actions, _ := theSpec(t).at("components", "schemas", "Event", "properties", "action", "enum")
-	for _, action := range actions.([]any) {
+	if got, want := len(actions.([]any)), len(authority.Actions()); got != want {
+		t.Errorf("%d actions, and there are %d", got, want)
+	}
+	for _, action := range authority.Actions() {
+		if !slices.Contains(actions.([]any), any(action)) {
+			t.Errorf("the schema does not know %s", action)
+		}
 		if !strings.Contains(string(text), fmt.Sprintf("`%s`", action)) {
 			t.Errorf("docs/api.md does not list %s", action)
 		}
