@@ -2,17 +2,14 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/rs/zerolog"
 
+	"github.com/keyturn/keyturn/internal/command"
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/serve"
 )
@@ -60,7 +57,7 @@ func (c *DevCmd) Run(a *App) (err error) {
 	if err != nil {
 		return &failure{what: "dev", why: err}
 	}
-	defer context.AfterFunc(a.Context, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })()
+	defer command.Hasten(a.Context)()
 	defer func() { err = errors.Join(err, cluster.Close()) }()
 	if err := c.tell(a, cluster); err != nil {
 		return err

@@ -2,16 +2,13 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/rs/zerolog"
 
+	"github.com/keyturn/keyturn/internal/command"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/serve"
@@ -55,30 +52,16 @@ func (c *ServeCmd) Run(a *App) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(a.Context)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })()
-	s, err := serve.Open(ctx, config)
+	defer command.Hasten(a.Context)()
+	s, err := serve.Open(a.Context, config)
 	if errors.Is(err, serve.ErrSettings) {
 		return usage(err.Error())
 	}
 	if err != nil {
 		return &failure{what: "serve", why: err}
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
-	go func() {
-		for {
-			select {
-			case <-hangups:
-				_ = s.Reload() // the log says what came of it
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	if err := s.Run(ctx); err != nil {
+	defer command.OnHangup(s.Reload)()
+	if err := s.Run(a.Context); err != nil {
 		return &failure{what: "serve", why: err}
 	}
 	return nil

@@ -4,33 +4,21 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"os"
-	"os/signal"
-	"runtime/debug"
-	"syscall"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/command"
 )
 
 var version string // set by the linker: make build
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	app := App{
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Env: os.Getenv, Now: time.Now, Context: ctx, Version: ofBuild(),
-	}
-	exit := app.Run(os.Args[1:])
-	stop()
-	os.Exit(exit)
-}
-
-// ofBuild is the version that the linker was told, or else what the go command knows of it.
-func ofBuild() string {
-	info, ok := debug.ReadBuildInfo()
-	if version != "" || !ok || info.Main.Version == "" {
-		return cmp.Or(version, "(devel)")
-	}
-	return info.Main.Version
+	os.Exit(command.Run(version, func(ctx context.Context, version string) int {
+		app := App{
+			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+			Env: os.Getenv, Now: time.Now, Context: ctx, Version: version,
+		}
+		return app.Run(os.Args[1:])
+	}))
 }

@@ -2,19 +2,17 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/command"
 	"github.com/keyturn/keyturn/internal/duration"
 	"github.com/keyturn/keyturn/internal/jwk"
 )
@@ -50,27 +48,13 @@ func (c *RunCmd) Run(a *App) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(a.Context)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })()
-	s, err := agent.Open(ctx, config)
+	defer command.Hasten(a.Context)()
+	s, err := agent.Open(a.Context, config)
 	if err != nil {
 		return err
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
-	go func() {
-		for {
-			select {
-			case <-hangups:
-				_ = s.Reload() // the log says what came of it
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return s.Run(ctx)
+	defer command.OnHangup(s.Reload)()
+	return s.Run(a.Context)
 }
 
 func (c *RunCmd) config(a *App) (agent.Config, error) {
