@@ -101,22 +101,35 @@ func usageRows(v httpapi.Version, now time.Time) [][]string {
 		rows = append(rows, []string{"last used", "never, for all that is known of 30 days"})
 	}
 	add("not reported", len(v.Unreported), func(i int) string { return plain(v.Unreported[i].Name) + `: unknown, not "no use"` })
+	add("not certain", len(v.Unsettled), func(i int) string {
+		u := v.Unsettled[i]
+		return whereUsed(u.Name, u.Source) + " at " + moment(u.At.Time, now) + ", and a newer one since: wait until " + settles(u.Until.Time, now)
+	})
 	if v.Verdict != nil {
 		rows = append(rows, []string{"verdict", plain(v.Verdict.Text)})
 	}
 	return rows
 }
 
-func usedAt(u httpapi.Sighting) string {
-	if u.Source == "" {
-		return plain(u.Name)
+// settles is from when on the next use of a newer version tells whether all at a place have moved on.
+func settles(until, now time.Time) string {
+	if now.After(until) {
+		return "a newer one is used there again"
 	}
-	return plain(u.Name + " (" + u.Source + ")")
+	return moment(until, now)
+}
+
+// whereUsed is a host, and the address there.
+func whereUsed(name, source string) string {
+	if source == "" {
+		return plain(name)
+	}
+	return plain(name + " (" + source + ")")
 }
 
 // usedWhen names a user, when it was seen, and what has become of its host.
 func usedWhen(u httpapi.Sighting, now time.Time) string {
-	text := usedAt(u) + " at " + moment(u.At.Time, now)
+	text := whereUsed(u.Name, u.Source) + " at " + moment(u.At.Time, now)
 	if u.Removed {
 		text += " (that host is removed)"
 	}

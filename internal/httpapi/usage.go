@@ -121,23 +121,30 @@ func (c *call) detail(found *credential.Credential) (answer, error) {
 
 // use fills in who uses the version.
 func (w *Version) use(v usage.Version) {
-	w.AcceptedBy, w.LastUsed, w.Unreported = []Acceptance{}, []Sighting{}, []PeerName{}
+	w.AcceptedBy, w.LastUsed, w.Unreported, w.Unsettled = []Acceptance{}, []Sighting{}, []PeerName{}, []Unsettled{}
 	for _, a := range v.AcceptedBy {
 		w.AcceptedBy = append(w.AcceptedBy, Acceptance{a.ID.String(), a.Name, Time{a.Since}})
 	}
 	for _, s := range v.LastUsed {
-		one := Sighting{Name: s.Name, Source: s.Source, At: Time{s.At}, Count: s.Count, Removed: s.Gone}
-		if !s.Authority {
-			one.PeerID = optional(s.ID.String())
-		}
-		w.LastUsed = append(w.LastUsed, one)
+		w.LastUsed = append(w.LastUsed, Sighting{peerOf(s), s.Name, s.Source, Time{s.At}, s.Count, s.Gone})
 	}
 	for _, r := range v.Unreported {
 		w.Unreported = append(w.Unreported, PeerName{r.ID.String(), r.Name})
 	}
+	for _, u := range v.Unsettled {
+		w.Unsettled = append(w.Unsettled, Unsettled{peerOf(u.Sighting), u.Name, u.Source, Time{u.At}, Time{u.Until}})
+	}
 	if v.Verdict != nil {
 		w.Verdict = &Verdict{v.Verdict.Safe, v.Verdict.WouldLockOut, v.Verdict.Unknown, v.Verdict.Text}
 	}
+}
+
+// peerOf is the peer that a use was seen at; nil where it was an authority.
+func peerOf(s usage.Sighting) *string {
+	if s.Authority {
+		return nil
+	}
+	return optional(s.ID.String())
 }
 
 func whole(t Time) time.Time { return t.UTC().Truncate(time.Second) }

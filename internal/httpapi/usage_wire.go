@@ -18,6 +18,7 @@ type Version struct {
 	AcceptedBy []Acceptance `json:"accepted_by"` // peers that have told so
 	LastUsed   []Sighting   `json:"last_used"`   // the latest first
 	Unreported []PeerName   `json:"unreported"`  // unknown, not "no use"
+	Unsettled  []Unsettled  `json:"unsettled"`   // unknown, too: a newer one was used there since, but not for long enough
 	Verdict    *Verdict     `json:"verdict"`     // null unless the version is superseded
 }
 
@@ -36,6 +37,15 @@ type Sighting struct {
 	At      Time    `json:"at"`
 	Count   uint64  `json:"count"`   // in the last 30 days
 	Removed bool    `json:"removed"` // at a host that has been removed since
+}
+
+// Unsettled is a place where a version was used last at, and a newer one since.
+type Unsettled struct {
+	PeerID *string `json:"peer_id"`
+	Name   string  `json:"name"`
+	Source string  `json:"source"`
+	At     Time    `json:"at"`
+	Until  Time    `json:"until"` // a use of a newer one at that time or later, and none of this one, settles it
 }
 
 // PeerName names a peer.

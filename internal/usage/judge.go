@@ -27,6 +27,7 @@ type Version struct {
 	AcceptedBy []Acceptance // peers, in the order of their names
 	LastUsed   []Sighting   // the latest first
 	Unreported []Reporter   // of which it is not known whether somebody uses it there
+	Unsettled  []Unsettled  // of which it is not known yet whether everybody there has moved on; of a superseded version
 	Verdict    *Verdict     // of a superseded version; else nil
 }
 
@@ -43,6 +44,13 @@ type Sighting struct {
 	At     time.Time
 	Count  uint64
 	Gone   bool // it was at a host that has been removed since
+}
+
+// Unsettled is a place where a newer version was used after this one, but not for long enough to tell that of several programs
+// there none will come back with this one.
+type Unsettled struct {
+	Sighting           // of this version
+	Until    time.Time // a use of a newer one at that time or later, and none of this one, settles it
 }
 
 // Judge says for each version of a credential, in the order of c.Versions, who uses it as far as is known at instant at. begun is
@@ -88,8 +96,11 @@ func (j judge) version(v *credential.Version) Version {
 		}
 	}
 	if status == credential.Superseded {
-		locked, gone := j.lockedOut(v)
-		out.Verdict = newVerdict(finding{locked, gone, out.Unreported, out.KnownSince, j.blind(v, since)})
+		n := j.needs(v)
+		for _, s := range n.unsettled {
+			out.Unsettled = append(out.Unsettled, Unsettled{s, s.At.Add(Settled)})
+		}
+		out.Verdict = newVerdict(finding{n.locked, n.gone, out.Unsettled, j.at, out.Unreported, out.KnownSince, j.blind(v, since)})
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package usage_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -68,33 +69,36 @@ func TestJudge_Verdict(t *testing.T) {
 		{"NoPeers", nil, nil, nil},
 		{"NobodyUsesIt", []usage.Reporter{seen("a", 299)}, nil, nil},
 		{"LatestUseIsOfTheOld", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250))}, []string{"a (x)"}, nil},
-		{"MovedOn", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "x", 260, 290))}, nil, nil},
-		{"MovedOnInTheSameSecond", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "x", 250, 250))}, nil, nil},
+		{"ANewerOneWasUsedSince", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "x", 260, 290))}, nil, []string{"a (x)"}},
+		{"ANewerOneWasUsedInTheSameSecond", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "x", 250, 250))}, nil, []string{"a (x)"}},
+		{"ForAsLongAsATokenLives", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 226), shown(3, "x", 227, 290))}, nil, []string{"a (x)"}},
+		{"ForLonger", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 225), shown(3, "x", 226, 290))}, nil, nil},
+		{"NobodyCameForLonger", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 203), shown(3, "x", 204, 205))}, nil, []string{"a (x)"}},
 		{"WentBack", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 290), shown(3, "x", 260, 261))}, []string{"a (x)"}, nil},
-		{"TwoProgramsAtOneAddress", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 270), shown(3, "x", 260, 290))}, []string{"a (x)"}, nil},
-		{"TheOldProgramIsGoneForAnHour", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 230), shown(3, "x", 220, 290))}, nil, nil},
+		{"TwoProgramsAtOneAddress", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 270), shown(3, "x", 260, 290))}, nil, []string{"a (x)"}},
+		{"OneOfTwoProgramsIsGone", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 225), shown(3, "x", 220, 290))}, nil, nil},
 		{"AnOlderVersionIsNoMove", []usage.Reporter{seen("a", 299, shown(1, "x", 255, 298), shown(2, "x", 200, 250))}, []string{"a (x)"}, nil},
 		{"AnotherPlaceMovedOn", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "y", 260, 290))}, []string{"a (x)"}, nil},
 		{"TheSamePlaceElsewhereMovedOn", []usage.Reporter{
 			seen("a", 299, shown(2, "x", 110, 250)), seen("b", 299, shown(3, "x", 260, 290)),
 		}, []string{"a (x)"}, nil},
-		{"OfOthersNobodyKnowsWho", []usage.Reporter{seen("a", 299, shown(2, usage.Others, 110, 250), shown(3, usage.Others, 260, 290))}, []string{"a (others)"}, nil},
-		{"OthersCameBackForAnHour", []usage.Reporter{seen("a", 299, shown(2, usage.Others, 110, 220), shown(3, usage.Others, 215, 290))}, nil, nil},
+		{"OfOthersNobodyKnowsWho", []usage.Reporter{seen("a", 299, shown(2, usage.Others, 110, 250), shown(3, usage.Others, 260, 290))}, nil, []string{"a (others)"}},
+		{"OthersCameBackForLonger", []usage.Reporter{seen("a", 299, shown(2, usage.Others, 110, 220), shown(3, usage.Others, 215, 290))}, nil, nil},
 		{"ADifferentCredential", []usage.Reporter{seen("a", 299, use("cli_other-2", 2, "x", 110, 250, 1))}, nil, nil},
 		{"NeverReported", []usage.Reporter{silent}, nil, []string{"silent"}},
 		{"ReportedBeforeTheRotationOnly", []usage.Reporter{seen("a", 199)}, nil, []string{"a"}},
 		{"SilentForTenMinutes", []usage.Reporter{seen("a", 290)}, nil, nil},
 		{"SilentForLonger", []usage.Reporter{seen("a", 289)}, nil, []string{"a"}},
 		{"ASidecarHasCountedItToo", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250)), through("a", "10.0.0.9")}, []string{"a (x)"}, nil},
-		{"AndSawThatItMovedOn", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "x", 260, 290)), through("a", "10.0.0.9")}, nil, nil},
+		{"AndSawANewerOneSince", []usage.Reporter{seen("a", 299, shown(2, "x", 110, 250), shown(3, "x", 260, 290)), through("a", "10.0.0.9")}, nil, []string{"a (x)"}},
 		{
 			"WhatTheSidecarDoesNotHold",
 			[]usage.Reporter{seen("a", 291, shown(2, "x", 110, 240)), through("a", "10.0.0.9")},
 			[]string{"a (x)", "authority local (10.0.0.9 via a)"},
 			nil,
 		},
-		{"WhatTheSidecarLost", []usage.Reporter{seen("a", 299, shown(3, "x", 260, 290)), through("a", "10.0.0.9")}, []string{"authority local (10.0.0.9 via a)"}, nil},
-		{"WhatTheSidecarLostAndSawMoveOnForAnHour", []usage.Reporter{seen("a", 311, shown(3, "x", 260, 311)), through("a", "10.0.0.9")}, nil, nil},
+		{"WhatTheSidecarLost", []usage.Reporter{seen("a", 299, shown(3, "x", 260, 290)), through("a", "10.0.0.9")}, nil, []string{"authority local (10.0.0.9 via a)"}},
+		{"WhatTheSidecarLostAndSawMoveOn", []usage.Reporter{seen("a", 315, shown(3, "x", 260, 315)), through("a", "10.0.0.9")}, nil, nil},
 		{"WhoNamesASidecarThatIsNone", []usage.Reporter{seen("a", 299), through("b", "10.0.0.9")}, []string{"authority local (10.0.0.9 via peer_b)"}, nil},
 		{"ARemovedHost", []usage.Reporter{removed(seen("a", 280, shown(2, "x", 110, 250)), 281)}, nil, nil},
 		{"ThroughARemovedHost", []usage.Reporter{removed(seen("a", 240), 281), through("a", "10.0.0.9")}, nil, nil},
@@ -124,6 +128,34 @@ func TestJudge_Verdict(t *testing.T) {
 				t.Errorf("safe %v: %s", v.Safe, v.Text)
 			}
 		})
+	}
+}
+
+// Two programs share one address, as all do on a host. The first uses the old secret at 255, the second, which has moved on, the
+// new one at 260: nobody knows then whether the first has moved on, too, and nobody says so.
+func TestJudge_TwoProgramsOnOneHost(t *testing.T) {
+	t.Parallel()
+	const host = "127.0.0.1"
+	unsettled := "not certain yet of 1 where a newer one was used since: a (127.0.0.1) used this one last at 2026-03-01T16:15:00Z (wait until %s)"
+	for _, c := range []struct {
+		name string
+		now  int
+		uses []usage.Use
+		text string
+	}{
+		{"OnlyTheOldOne", 258, []usage.Use{shown(2, host, 110, 255)}, "would lock out 1: a (127.0.0.1)"},
+		{"OneMovesOn", 262, []usage.Use{shown(2, host, 110, 255), shown(3, host, 260, 260)}, fmt.Sprintf(unsettled, "2026-03-01T17:20:00Z")},
+		{"TheOtherComesBack", 312, []usage.Use{shown(2, host, 110, 310), shown(3, host, 260, 260)}, "would lock out 1: a (127.0.0.1)"},
+		{"OrDoesNot", 322, []usage.Use{shown(2, host, 110, 255), shown(3, host, 260, 320)}, "safe to close: nobody who was seen in 30 days needs it"},
+		{"OrNobodyDoes", 322, []usage.Use{shown(2, host, 110, 255), shown(3, host, 260, 260)}, fmt.Sprintf(unsettled, "a newer one is used there again")},
+	} {
+		v := usage.Judge(rotated(), at(c.now), start, []usage.Reporter{seen("a", c.now-1, c.uses...)})[1]
+		if v.Verdict.Text != c.text || v.Verdict.Safe != strings.HasPrefix(c.text, "safe") {
+			t.Errorf("%s: safe %v: %s", c.name, v.Verdict.Safe, v.Verdict.Text)
+		}
+		if want := strings.Contains(c.text, "not certain"); want != (len(v.Unsettled) == 1) || want && !v.Unsettled[0].Until.Equal(at(320)) {
+			t.Errorf("%s: %+v", c.name, v.Unsettled)
+		}
 	}
 }
 
@@ -227,7 +259,7 @@ func TestJudge_NotesThatBeganLate(t *testing.T) {
 			"unknown who used it before 2026-03-01T15:21:00Z: the notes of before are gone",
 		},
 		{
-			"EvenIfWhoCameSinceHasMovedOn", 300, 201, a(299, shown(2, "x", 210, 220), shown(3, "x", 230, 240)), false,
+			"EvenIfWhoCameSinceHasMovedOn", 300, 201, a(299, shown(2, "x", 210, 220), shown(3, "x", 230, 285)), false,
 			[]string{"whoever used it before 2026-03-01T15:21:00Z"},
 			"unknown who used it before 2026-03-01T15:21:00Z: the notes of before are gone",
 		},
@@ -321,8 +353,14 @@ func TestJudge_OneUseIsSeenOnce(t *testing.T) {
 			"safe to close: nobody who was seen in 30 days needs it; it was used last at hosts that are removed: authority local (10.0.0.9 via a (removed))",
 		},
 		{
-			"ARemovedHostMovedOn",
+			"ItWasRemovedBeforeItWasSettled",
 			[]usage.Reporter{removed(seen("a", 280, shown(2, "x", 110, 250), shown(3, "x", 251, 260)), 281)},
+			[]string{"a (x)"},
+			"safe to close: nobody who was seen in 30 days needs it; it was used last at hosts that are removed: a (x)",
+		},
+		{
+			"ARemovedHostMovedOn",
+			[]usage.Reporter{removed(seen("a", 280, shown(2, "x", 110, 210), shown(3, "x", 211, 275)), 281)},
 			[]string{"a (x)"},
 			"safe to close: nobody who was seen in 30 days needs it",
 		},

@@ -84,50 +84,60 @@ func (j judge) holds(host Reporter, u Use) bool {
 	return slices.ContainsFunc(j.uses(host, u.Version), func(told Use) bool { return !told.Last.Before(u.Last.Add(-skew)) })
 }
 
-// lockedOut are the users whose secret would not work any more if v was closed; gone are those that were seen at a host that
-// has been removed, where nobody can use anything.
-func (j judge) lockedOut(v *credential.Version) (locked, gone []Sighting) {
+// needs are the places where a version was used last and not everybody is known to have moved on.
+type needs struct {
+	locked    []Sighting // nobody there has used a newer one since: they would be locked out
+	unsettled []Sighting // somebody there has, too lately to tell whether all have
+	gone      []Sighting // at hosts that have been removed, where nobody can use anything
+}
+
+// needs are the places that need v. Several programs can share an address, as all do on one host. Whoever is at work comes back
+// within the lifetime of a token: so an old version that was not shown at a place for that long, while a newer one was, is not in
+// use there any more. Before that nobody knows, be it that one program goes on with the old one or that the only one has moved on.
+func (j judge) needs(v *credential.Version) needs {
+	var n needs
 	for _, r := range j.reporters {
 		for _, u := range j.uses(r, v.Number) {
 			_, host := j.passedOn(r, u)
-			if host != nil && j.holds(*host, u) || j.movedOn(r, u) {
+			if host != nil && j.holds(*host, u) {
 				continue
 			}
-			if s := j.sighting(r, u); s.Gone {
-				gone = append(gone, s)
-			} else {
-				locked = append(locked, s)
+			s, newer := j.sighting(r, u), j.newerUse(r, u)
+			switch {
+			case newer.Sub(u.Last) >= Settled:
+			case s.Gone:
+				n.gone = append(n.gone, s)
+			case newer.Before(u.Last):
+				n.locked = append(n.locked, s)
+			default:
+				n.unsettled = append(n.unsettled, s)
 			}
 		}
 	}
-	return locked, gone
+	return n
 }
 
-// movedOn reports whether whoever showed an old version at a place has a newer one. Several programs can share an address: as
-// long as the old version is used in turn with a newer one, somebody there has not moved on; nor is it known of Others who
-// used which. Whoever is at work comes back within the lifetime of a token, so an old version that was not shown for that long
-// while a newer one was, is not in use any more. Who came through a sidecar may have come back to the sidecar itself.
-func (j judge) movedOn(r Reporter, old Use) bool {
+// newerUse is when a version that is newer than the one of old was used last at the same place; zero: never. Who came through a
+// sidecar may have come back to the sidecar itself.
+func (j judge) newerUse(r Reporter, old Use) (last time.Time) {
 	_, host := j.passedOn(r, old)
-	var newer, there Use
 	for i := range j.c.Versions {
 		if j.c.Versions[i].Number <= old.Version {
 			continue
 		}
 		for _, u := range j.uses(r, j.c.Versions[i].Number) {
-			if u.Source == old.Source {
-				newer.add(u)
+			if u.Source == old.Source && u.Last.After(last) {
+				last = u.Last
 			}
 		}
-		if host != nil {
-			for _, u := range j.uses(*host, j.c.Versions[i].Number) {
-				there.add(u)
+		if host == nil {
+			continue
+		}
+		for _, u := range j.uses(*host, j.c.Versions[i].Number) {
+			if u.Last.After(last) {
+				last = u.Last
 			}
 		}
 	}
-	if newer.Count > 0 && old.Source != Others && !newer.First.Before(old.Last) {
-		return true
-	}
-	newer.add(there)
-	return newer.Count > 0 && newer.Last.Sub(old.Last) >= Settled
+	return last
 }

@@ -16,7 +16,7 @@ import (
 const (
 	Every   = time.Minute         // one report in that time
 	Kept    = 30 * 24 * time.Hour // how long a use is remembered after the last of its kind
-	Settled = time.Hour           // a client that is at work comes back within the lifetime of a token
+	Settled = 65 * time.Minute    // a token lives an hour at most: a client that is at work has come back by then
 	Silent  = 10 * time.Minute    // who has not reported for longer is unknown
 
 	// Others stands for the sources of a version beyond those that are counted one by one.

@@ -11,29 +11,39 @@ import (
 type Verdict struct {
 	Safe         bool     // nobody who is known to use it would be locked out, and nobody is unknown
 	WouldLockOut []string // by name and address
-	Unknown      []string // peers that have not told, and whoever came before there were notes
+	Unknown      []string // peers that have not told, places that are not settled, and whoever came before there were notes
 	Text         string   // for people
 }
 
 // finding is what a verdict is made of.
 type finding struct {
 	locked, gone []Sighting
+	unsettled    []Unsettled
+	at           time.Time
 	silent       []Reporter
 	since        time.Time // when the notes begin; zero: they are whole
 	blind        bool      // that is too late to tell who needs the version
 }
 
 func newVerdict(f finding) *Verdict {
-	v := &Verdict{WouldLockOut: places(f.locked), Unknown: []string{}}
-	for _, r := range f.silent {
-		v.Unknown = append(v.Unknown, r.Name)
+	v := &Verdict{WouldLockOut: places(f.locked), Unknown: names(f.silent)}
+	for _, u := range f.unsettled {
+		v.Unknown = append(v.Unknown, u.Place())
 	}
-	v.Text = f.text(v)
 	if f.blind {
 		v.Unknown = append(v.Unknown, "whoever used it before "+f.since.Format(time.RFC3339))
 	}
 	v.Safe = len(v.WouldLockOut) == 0 && len(v.Unknown) == 0
+	v.Text = f.text()
 	return v
+}
+
+func names(silent []Reporter) []string {
+	names := []string{}
+	for _, r := range silent {
+		names = append(names, r.Name)
+	}
+	return names
 }
 
 func places(list []Sighting) []string {
@@ -53,17 +63,20 @@ func (s Sighting) Place() string {
 	return fmt.Sprintf("%s (%s)", s.Name, s.Source)
 }
 
-func (f finding) text(v *Verdict) string {
+func (f finding) text() string {
 	var parts []string
-	if n := len(v.WouldLockOut); n > 0 {
-		parts = append(parts, fmt.Sprintf("would lock out %d: %s", n, list(v.WouldLockOut)))
+	if n := len(f.locked); n > 0 {
+		parts = append(parts, fmt.Sprintf("would lock out %d: %s", n, list(places(f.locked))))
 	}
-	if n := len(v.Unknown); n > 0 {
+	if n := len(f.unsettled); n > 0 {
+		parts = append(parts, fmt.Sprintf("not certain yet of %d where a newer one was used since: %s", n, list(waits(f.unsettled, f.at))))
+	}
+	if n := len(f.silent); n > 0 {
 		word := "peers have"
 		if n == 1 {
 			word = "peer has"
 		}
-		parts = append(parts, fmt.Sprintf("%d %s not reported: %s", n, word, list(v.Unknown)))
+		parts = append(parts, fmt.Sprintf("%d %s not reported: %s", n, word, list(names(f.silent))))
 	}
 	since := f.since.Format(time.RFC3339)
 	switch {
@@ -78,6 +91,20 @@ func (f finding) text(v *Verdict) string {
 		parts = append(parts, "it was used last at hosts that are removed: "+list(places(f.gone)))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// waits says for each place when this version was used there last, and how long it takes until more is known.
+func waits(unsettled []Unsettled, at time.Time) []string {
+	var texts []string
+	for _, u := range unsettled {
+		until := u.Until.Format(time.RFC3339)
+		if at.After(u.Until) {
+			until = "a newer one is used there again"
+		}
+		texts = append(texts, fmt.Sprintf("%s used this one last at %s (wait until %s)", u.Place(), u.At.Format(time.RFC3339), until))
+	}
+	slices.Sort(texts)
+	return texts
 }
 
 // list joins names; of many it shows the first ones.
