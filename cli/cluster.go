@@ -21,26 +21,15 @@ func (c *HomeCmd) Run(a *App) error {
 	if err := credential.CheckReason(c.Reason); err != nil {
 		return usage("--reason: " + err.Error())
 	}
-	s, err := a.open(false)
-	if err != nil {
-		return err
-	}
-	answer, err := s.call("make "+c.Region+" the home", httpapi.Request{
-		Method: "POST", Path: "/v1/cluster/home", Body: httpapi.HomeRequest{Region: c.Region, Reason: c.Reason},
+	r := httpapi.Request{Method: "POST", Path: "/v1/cluster/home", Body: httpapi.HomeRequest{Region: c.Region, Reason: c.Reason}}
+	return show(a, "make "+c.Region+" the home", r, func(home httpapi.Home) string {
+		if home.HomeRegion == home.PreviousRegion {
+			a.screen.note("%s is home already: nothing has changed", plain(home.HomeRegion))
+		}
+		return table([][]string{
+			{"home_region", plain(home.HomeRegion)},
+			{"previous_region", plain(home.PreviousRegion)},
+			{"since", moment(home.Since.Time, a.Now())},
+		})
 	})
-	if err != nil || a.flags.JSON {
-		return orWire(a, answer.Body, err)
-	}
-	var home httpapi.Home
-	if err := answer.Decode(&home); err != nil {
-		return failed("move the home", err)
-	}
-	if home.HomeRegion == home.PreviousRegion {
-		s.screen.note("%s is home already: nothing has changed", plain(home.HomeRegion))
-	}
-	return a.data(table([][]string{
-		{"home_region", plain(home.HomeRegion)},
-		{"previous_region", plain(home.PreviousRegion)},
-		{"since", moment(home.Since.Time, a.Now())},
-	}))
 }

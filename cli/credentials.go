@@ -84,19 +84,9 @@ func (c *GetCmd) Run(a *App) error {
 	if err := checkClientID(c.ID); err != nil {
 		return err
 	}
-	s, err := a.open(false)
-	if err != nil {
-		return err
-	}
-	answer, err := s.call("get "+c.ID, httpapi.Request{Path: "/v1/credentials/" + c.ID})
-	if err != nil || a.flags.JSON {
-		return orWire(a, answer.Body, err)
-	}
-	var one httpapi.Credential
-	if err := answer.Decode(&one); err != nil {
-		return failed("get "+c.ID, err)
-	}
-	return a.data(table(details(one, a.Now())))
+	return show(a, "get "+c.ID, httpapi.Request{Path: "/v1/credentials/" + c.ID}, func(one httpapi.Credential) string {
+		return table(details(one, a.Now()))
+	})
 }
 
 // details is a credential in rows for a person.

@@ -34,20 +34,11 @@ func (c *JoinKeysCreateCmd) Run(a *App) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.open(false)
-	if err != nil {
-		return err
-	}
-	answer, err := s.call("create the join key", httpapi.Request{Method: "POST", Path: "/v1/join-keys", Body: r})
-	if err != nil || a.flags.JSON {
-		return orWire(a, answer.Body, err)
-	}
-	var made httpapi.CreatedJoinKey
-	if err := answer.Decode(&made); err != nil {
-		return failed("create the join key", err)
-	}
-	s.screen.note("%s lets one host in, until %s", plain(made.JoinKeyID), moment(made.ExpiresAt.Time, a.Now()))
-	return a.data(made.JoinKey + "\n")
+	asked := httpapi.Request{Method: "POST", Path: "/v1/join-keys", Body: r}
+	return show(a, "create the join key", asked, func(made httpapi.CreatedJoinKey) string {
+		a.screen.note("%s lets one host in, until %s", plain(made.JoinKeyID), moment(made.ExpiresAt.Time, a.Now()))
+		return made.JoinKey + "\n"
+	})
 }
 
 // request is what the flags stand for. What the authority would refuse is refused here.
@@ -84,31 +75,21 @@ type JoinKeysListCmd struct {
 
 // Run lists them, never a key itself.
 func (c *JoinKeysListCmd) Run(a *App) error {
-	s, err := a.open(false)
-	if err != nil {
-		return err
-	}
 	query := url.Values{}
 	if c.IncludeTerminal {
 		query.Set("include", "terminal")
 	}
-	answer, err := s.call("list the join keys", httpapi.Request{Path: "/v1/join-keys", Query: query})
-	if err != nil || a.flags.JSON {
-		return orWire(a, answer.Body, err)
-	}
-	var list httpapi.JoinKeys
-	if err := answer.Decode(&list); err != nil {
-		return failed("list the join keys", err)
-	}
-	now := a.Now()
-	rows := [][]string{{"JOIN KEY", "NAME", "STATUS", "MAX SCOPES", "EXPIRES", "USED BY"}}
-	for _, k := range list.JoinKeys {
-		rows = append(rows, []string{
-			plain(k.JoinKeyID), or(plain(deref(k.Name))), plain(k.Status), or(plain(strings.Join(k.MaxScopes, " "))),
-			moment(k.ExpiresAt.Time, now), or(plain(deref(k.UsedBy))),
-		})
-	}
-	return a.data(table(rows))
+	return show(a, "list the join keys", httpapi.Request{Path: "/v1/join-keys", Query: query}, func(list httpapi.JoinKeys) string {
+		now := a.Now()
+		rows := [][]string{{"JOIN KEY", "NAME", "STATUS", "MAX SCOPES", "EXPIRES", "USED BY"}}
+		for _, k := range list.JoinKeys {
+			rows = append(rows, []string{
+				plain(k.JoinKeyID), or(plain(deref(k.Name))), plain(k.Status), or(plain(strings.Join(k.MaxScopes, " "))),
+				moment(k.ExpiresAt.Time, now), or(plain(deref(k.UsedBy))),
+			})
+		}
+		return table(rows)
+	})
 }
 
 // JoinKeysRevokeCmd revokes a join key.

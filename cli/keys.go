@@ -22,20 +22,9 @@ func (c *KeysRotateCmd) Run(a *App) error {
 	if err := credential.CheckReason(c.Reason); err != nil {
 		return usage("--reason: " + err.Error())
 	}
-	s, err := a.open(false)
-	if err != nil {
-		return err
-	}
-	answer, err := s.call("rotate the token key", httpapi.Request{
-		Method: "POST", Path: "/v1/keys/rotate", Body: httpapi.TokenKeyRequest{Reason: c.Reason},
+	r := httpapi.Request{Method: "POST", Path: "/v1/keys/rotate", Body: httpapi.TokenKeyRequest{Reason: c.Reason}}
+	return show(a, "rotate the token key", r, func(made httpapi.TokenKey) string {
+		a.screen.note("the key is published now, and tokens are signed with it from %s", made.SignsAt.UTC().Format(time.RFC3339))
+		return made.Key.ID() + "\n"
 	})
-	if err != nil || a.flags.JSON {
-		return orWire(a, answer.Body, err)
-	}
-	var made httpapi.TokenKey
-	if err := answer.Decode(&made); err != nil {
-		return failed("rotate the token key", err)
-	}
-	s.screen.note("the key is published now, and tokens are signed with it from %s", made.SignsAt.UTC().Format(time.RFC3339))
-	return a.data(made.Key.ID() + "\n")
 }

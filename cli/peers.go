@@ -23,26 +23,16 @@ type PeersListCmd struct{}
 
 // Run lists all, removed ones too.
 func (c *PeersListCmd) Run(a *App) error {
-	s, err := a.open(false)
-	if err != nil {
-		return err
-	}
-	answer, err := s.call("list the peers", httpapi.Request{Path: "/v1/peers"})
-	if err != nil || a.flags.JSON {
-		return orWire(a, answer.Body, err)
-	}
-	var list httpapi.Peers
-	if err := answer.Decode(&list); err != nil {
-		return failed("list the peers", err)
-	}
-	now := a.Now()
-	rows := [][]string{{"PEER", "NAME", "ROLE", "REGION", "STATUS", "MAX SCOPES", "JOINED"}}
-	for _, p := range list.Peers {
-		rows = append(rows, []string{
-			plain(p.PeerID), or(plain(deref(p.Name))), plain(p.Role), or(plain(p.Region)), plain(p.Status), granted(p), moment(p.JoinedAt.Time, now),
-		})
-	}
-	return a.data(table(rows))
+	return show(a, "list the peers", httpapi.Request{Path: "/v1/peers"}, func(list httpapi.Peers) string {
+		now := a.Now()
+		rows := [][]string{{"PEER", "NAME", "ROLE", "REGION", "STATUS", "MAX SCOPES", "JOINED"}}
+		for _, p := range list.Peers {
+			rows = append(rows, []string{
+				plain(p.PeerID), or(plain(deref(p.Name))), plain(p.Role), or(plain(p.Region)), plain(p.Status), granted(p), moment(p.JoinedAt.Time, now),
+			})
+		}
+		return table(rows)
+	})
 }
 
 // granted is what a peer may put into tokens.
@@ -63,11 +53,7 @@ func (c *PeersGetCmd) Run(a *App) error {
 	if err := checkPeerID(c.ID); err != nil {
 		return err
 	}
-	s, err := a.open(false)
-	if err != nil {
-		return err
-	}
-	return s.peer("get "+c.ID, httpapi.Request{Path: "/v1/peers/" + c.ID})
+	return a.peer("get "+c.ID, httpapi.Request{Path: "/v1/peers/" + c.ID})
 }
 
 func checkPeerID(text string) error {
@@ -78,16 +64,8 @@ func checkPeerID(text string) error {
 }
 
 // peer prints the peer that a call answers with.
-func (s *session) peer(what string, r httpapi.Request) error {
-	answer, err := s.call(what, r)
-	if err != nil || s.flags.JSON {
-		return orWire(s.App, answer.Body, err)
-	}
-	var p httpapi.Peer
-	if err := answer.Decode(&p); err != nil {
-		return failed(what, err)
-	}
-	return s.data(table(peerDetails(p, s.Now())))
+func (a *App) peer(what string, r httpapi.Request) error {
+	return show(a, what, r, func(p httpapi.Peer) string { return table(peerDetails(p, a.Now())) })
 }
 
 // peerDetails is a peer in rows for a person.
@@ -124,11 +102,7 @@ func (c *PeersSetCmd) Run(a *App) error {
 	if err != nil {
 		return err
 	}
-	s, err := a.open(false)
-	if err != nil {
-		return err
-	}
-	return s.peer("change "+c.ID, httpapi.Request{Method: "PATCH", Path: "/v1/peers/" + c.ID, Body: r})
+	return a.peer("change "+c.ID, httpapi.Request{Method: "PATCH", Path: "/v1/peers/" + c.ID, Body: r})
 }
 
 // request is what the flags stand for. What the authority would refuse is refused here.

@@ -72,6 +72,23 @@ func (s *session) call(what string, r httpapi.Request) (httpapi.Answer, error) {
 	return s.send(what, r)
 }
 
+// show calls the API and prints what text makes of the answer; with --json the answer as it is.
+func show[T any](a *App, what string, r httpapi.Request, text func(answer T) string) error {
+	s, err := a.open(false)
+	if err != nil {
+		return err
+	}
+	answer, err := s.call(what, r)
+	if err != nil || a.flags.JSON {
+		return orWire(a, answer.Body, err)
+	}
+	var v T
+	if err := answer.Decode(&v); err != nil {
+		return failed(what, err)
+	}
+	return a.data(text(v))
+}
+
 // send calls the API with r as it is.
 func (s *session) send(what string, r httpapi.Request) (answer httpapi.Answer, err error) {
 	err = s.screen.during(what+" at "+s.server, func() error {
