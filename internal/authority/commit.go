@@ -198,6 +198,9 @@ func (a *Authority) write(ctx context.Context, batch []*pending) {
 			a.settle(batch)
 			return
 		}
+		if !errors.Is(err, ErrConflict) {
+			a.changed.Ring() // it may be there all the same, and who asks again may have nothing left to write
+		}
 		if !errors.Is(err, ErrConflict) || !backoff.Wait(ctx, backoff.Jitter(backoff.Grown(tries, firstPause, maxPause), backoff.Half)) {
 			finish(batch, unavailable("commit", err))
 			return

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/authority/storetest"
 	"github.com/keyturn/keyturn/internal/credential"
 )
 
@@ -221,6 +222,29 @@ func TestCommitter_OneBadRecordHurtsNobody(t *testing.T) {
 			t.Errorf("the chain: %v", err)
 		}
 	})
+}
+
+// A revocation is written, but neither its commit nor a look at the ledger says so. Who asks again is told that it is done, with
+// nothing left to write: whoever waits for news was woken by the first.
+func TestChanged_InDoubt(t *testing.T) {
+	t.Parallel()
+	w := found(t, remembering)
+	victim := w.create(w.root, nil)
+	store := &swap{w.file}
+	w.over(store)
+	changed, head := w.a.Changed(), w.head()
+	store.Store = storetest.Faulty(w.file, storetest.Fault{Method: "Append", Call: 1, After: true}, storetest.Fault{Method: "Ledger", Call: 1})
+	if err := w.revoke(w.root, victim.target()); !errors.Is(err, access.ErrUnavailable) {
+		t.Fatalf("the first: %v", err)
+	}
+	if err := w.revoke(w.root, victim.target()); err != nil || w.head() != head+1 {
+		t.Fatalf("the second: %v, %d records", err, w.head()-head)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody was woken")
+	}
 }
 
 func TestChanged(t *testing.T) {
