@@ -6,17 +6,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/keys"
+	"github.com/keyturn/keyturn/internal/testleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 var (
 	start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

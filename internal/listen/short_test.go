@@ -10,14 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/keyturn/keyturn/internal/listen"
 	"github.com/keyturn/keyturn/internal/shortcut"
 	"github.com/keyturn/keyturn/internal/testkey"
+	"github.com/keyturn/keyturn/internal/testleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 // world is a server that says by which way a request came.
 type world struct {

@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/testleak"
 	"github.com/keyturn/keyturn/internal/verdict"
 )
 
@@ -18,7 +17,7 @@ const (
 	owner   = id.ID("peer_01jd6y0e00f2bvwrw0xk3y4t5z")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 func newTokens(t testing.TB, l verdict.Limits) (*verdict.Tokens[int], *verdict.Generations) {
 	t.Helper()

@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/httpapi"
@@ -27,6 +25,7 @@ import (
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/ledger"
 	"github.com/keyturn/keyturn/internal/peer"
+	"github.com/keyturn/keyturn/internal/testleak"
 	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/sidecar/verify"
 )
@@ -35,7 +34,7 @@ func TestMain(m *testing.M) {
 	if raced {
 		_ = flag.Set("rapid.checks", "15") // of 100: each takes ten times as long
 	}
-	goleak.VerifyTestMain(m)
+	testleak.Main(m)
 }
 
 const (
