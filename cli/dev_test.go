@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // running is a command that goes on until it is stopped.
@@ -85,7 +87,7 @@ func ready(t *testing.T, r *running) (d map[string]any) {
 func TestDev_IsTheSameClusterWhenItComesAgain(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "dev")
-	first := start(t, nil, "dev", "--dir", dir, "--json")
+	first := start(t, nil, "dev", "--dir", dir, "--json", "--listen", testport.Hold(t))
 	d := ready(t, first)
 	want := map[string]any{
 		"server": d["server"], "sidecars": d["sidecars"], "client_id": d["client_id"], "client_secret": d["client_secret"],

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/keyturn/keyturn/internal/devcluster"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // withSidecars is somebody with a cluster of two sidecars.
@@ -16,7 +17,7 @@ func withSidecars(t *testing.T) *user {
 	t.Helper()
 	u := &user{t: t, clock: &clock{}}
 	var err error
-	u.cluster, err = devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir(), Peers: 2, Now: u.clock.now})
+	u.cluster, err = devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir(), Peers: 2, Now: u.clock.now, Listen: testport.Hold(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

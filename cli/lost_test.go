@@ -195,7 +195,7 @@ func TestRotate_WaitsForAnotherOnlySoLong(t *testing.T) {
 		one := *u
 		done <- one.does("credentials", "rotate", "--update-config").exit
 	}()
-	for deadline := time.Now().Add(5 * time.Second); w.writes.Load() == 0; {
+	for deadline := time.Now().Add(time.Minute); w.writes.Load() == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("no request came")
 		}

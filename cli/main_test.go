@@ -15,6 +15,7 @@ import (
 	keyturn "github.com/keyturn/keyturn/cli"
 	"github.com/keyturn/keyturn/cli/internal/config"
 	"github.com/keyturn/keyturn/internal/devcluster"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 func TestMain(m *testing.M) {
@@ -75,7 +76,7 @@ func newUser(t *testing.T) *user {
 	t.Helper()
 	u := &user{t: t, clock: &clock{}}
 	var err error
-	u.cluster, err = devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir(), Now: u.clock.now})
+	u.cluster, err = devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir(), Now: u.clock.now, Listen: testport.Hold(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/jwk"
 	"github.com/keyturn/keyturn/internal/serve"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // TestScript runs keyturn as people type it: one scenario in each file.
@@ -45,10 +46,18 @@ type state struct {
 
 func of(ts *testscript.TestScript) *state { return ts.Value(stateKey{}).(*state) }
 
+// held is an address at which nobody else listens until the script ends, also when what listens there has been stopped.
+func held(ts *testscript.TestScript) string {
+	p, err := testport.Take()
+	ts.Check(err)
+	ts.Defer(p.Release)
+	return p.Address()
+}
+
 // startCluster: a bootstrapped cluster; $SERVER is its address, and the config has its shared credential.
 func startCluster(ts *testscript.TestScript, _ bool, _ []string) {
 	s := of(ts)
-	c, err := devcluster.Start(context.Background(), devcluster.Options{Dir: ts.MkAbs("cluster"), Now: s.clock.now})
+	c, err := devcluster.Start(context.Background(), devcluster.Options{Dir: ts.MkAbs("cluster"), Now: s.clock.now, Listen: held(ts)})
 	ts.Check(err)
 	s.stop = func() { _ = c.Close() }
 	ts.Defer(func() { halt(ts, false, nil) })
@@ -67,7 +76,7 @@ func startCluster(ts *testscript.TestScript, _ bool, _ []string) {
 func startAuthority(ts *testscript.TestScript, _ bool, args []string) {
 	s := of(ts)
 	c := serve.Config{
-		DataDir: ts.MkAbs(args[0]), Listen: "127.0.0.1:0", Now: s.clock.now, SignAtOnce: true,
+		DataDir: ts.MkAbs(args[0]), Listen: held(ts), Now: s.clock.now, SignAtOnce: true,
 		BootstrapToken: ts.Getenv("BOOTSTRAP_TOKEN"), Issuer: ts.Getenv("ISSUER"),
 	}
 	if len(args) > 1 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/testkey"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 func TestControl_DenyAndAllow(t *testing.T) {
@@ -71,7 +72,8 @@ func TestControl_OverTLS(t *testing.T) {
 	made := w.create("billing.read")
 	dir := filepath.Join(t.TempDir(), "data")
 	cert, key, _ := testkey.Certificate(t, t.TempDir(), "bills.example.com")
-	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()}, "--listen", "0.0.0.0:0", "--tls-cert", cert, "--tls-key", key,
+	_, port, _ := strings.Cut(testport.Hold(t), ":") // when the sidecar is gone, it is for this test
+	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()}, "--listen", "0.0.0.0:"+port, "--tls-cert", cert, "--tls-key", key,
 		"--host", "bills.example.com")
 	w.eventually("it is ready", func() bool { return w.does("status", "--ready", "--data-dir", dir).exit == 0 })
 	for name, args := range map[string][]string{

@@ -16,6 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/program"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // programs are the real ones.
@@ -41,7 +42,7 @@ func newWorld(t *testing.T) *world {
 	if testing.Short() {
 		t.Skip("builds and runs the real program")
 	}
-	c, err := devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir()})
+	c, err := devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir(), Listen: testport.Hold(t)}) // where it may come back
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,6 +54,12 @@ func newWorld(t *testing.T) *world {
 	w := &world{c, t, &http.Client{Transport: &http.Transport{}, Timeout: 40 * time.Second}}
 	t.Cleanup(w.http.CloseIdleConnections)
 	return w
+}
+
+// Up hides Cluster.Up: connections to what listened there before may look as if they could be used again.
+func (w *world) Up(ctx context.Context) error {
+	w.http.CloseIdleConnections()
+	return w.Cluster.Up(ctx)
 }
 
 // call asks the authority as admin.
@@ -106,10 +113,10 @@ func (w *world) authz(url string, c httpapi.Created) int {
 	return a.StatusCode
 }
 
-// eventually polls until ok, for at most 30 seconds.
+// eventually polls until ok, for a time that no machine needs.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	for !ok() {
 		select {

@@ -36,7 +36,6 @@ func TestForked_TheAuthorityDecidesNothing(t *testing.T) {
 		if err := w.Up(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		w.http.CloseIdleConnections() // to the authority of before
 	}
 	var backup []byte
 	restart(func() {

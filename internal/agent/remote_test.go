@@ -19,6 +19,7 @@ import (
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/listen"
 	"github.com/keyturn/keyturn/internal/testkey"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // controls does all that one can do with a running sidecar from its own host.
@@ -106,15 +107,14 @@ func TestRemote_TellsNobodyElse(t *testing.T) {
 	})
 	other := httptest.NewTLSServer(answer)
 	defer other.Close()
-	gone := httptest.NewTLSServer(answer)
-	gone.Close()
+	gone := "https://" + testport.Hold(t)
 	for name, row := range map[string]struct {
 		running agent.Running
 		want    error
 	}{
 		"AnotherCertificate": {agent.Running{URL: other.URL, Control: "secret", Certificate: strings.Repeat("0", 64)}, agent.ErrNoAnswer},
 		"NoCertificate":      {agent.Running{URL: other.URL, Control: "secret"}, agent.ErrNoAnswer},
-		"Nobody":             {agent.Running{URL: gone.URL, Control: "secret", Certificate: strings.Repeat("0", 64)}, agent.ErrNotRunning},
+		"Nobody":             {agent.Running{URL: gone, Control: "secret", Certificate: strings.Repeat("0", 64)}, agent.ErrNotRunning},
 		"NoSocket":           {agent.Running{URL: "unix:" + filepath.Join(t.TempDir(), "s"), Control: "secret"}, agent.ErrNotRunning},
 	} {
 		dir := t.TempDir()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // world is a cluster with sidecars, and a clock that can be set ahead.
@@ -33,7 +34,9 @@ func start(t *testing.T, peers int) *world {
 	t.Helper()
 	w := &world{t: t, http: &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}}
 	t.Cleanup(w.http.CloseIdleConnections)
-	c, err := devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir(), Peers: peers, Now: w.now, Version: "test"})
+	c, err := devcluster.Start(t.Context(), devcluster.Options{
+		Dir: t.TempDir(), Peers: peers, Now: w.now, Version: "test", Listen: testport.Hold(t), // for it may come back there
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,10 +151,22 @@ func (w *world) create(scopes ...string) httpapi.Created {
 	return made
 }
 
-// eventually polls until ok, for at most 20 seconds.
+// Up hides Cluster.Up: connections to what listened there before may look as if they could be used again.
+func (w *world) Up(ctx context.Context) error {
+	w.http.CloseIdleConnections()
+	return w.Cluster.Up(ctx)
+}
+
+// RestartSidecar hides Cluster.RestartSidecar, as Up does.
+func (w *world) RestartSidecar(ctx context.Context, n int) error {
+	defer w.http.CloseIdleConnections()
+	return w.Cluster.RestartSidecar(ctx, n)
+}
+
+// eventually polls until ok, for a time that no machine needs.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	for !ok() {
 		select {

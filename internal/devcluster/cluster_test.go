@@ -14,10 +14,15 @@ import (
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/jwk"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
+// start starts a cluster on a port that nobody else gets meanwhile, should it start again there.
 func start(t *testing.T, o devcluster.Options) *devcluster.Cluster {
 	t.Helper()
+	if _, err := os.Stat(filepath.Join(o.Dir, "config.json")); o.Listen == "" && (o.Dir == "" || err != nil) {
+		o.Listen = testport.Hold(t)
+	}
 	c, err := devcluster.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

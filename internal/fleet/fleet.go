@@ -17,6 +17,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/program"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // Options of a Fleet. Dir and Peers are required.
@@ -48,8 +49,12 @@ func Start(ctx context.Context, o Options) (_ *Fleet, err error) {
 		return f, err
 	}
 	serve, sidecar := filepath.Join(o.Dir, "cli"), filepath.Join(o.Dir, "sidecar")
+	port, err := testport.Take()
+	if err != nil {
+		return f, err
+	}
 	f.Authority = &Process{
-		Name: "authority", Dir: filepath.Join(o.Dir, "authority"), log: filepath.Join(o.Dir, "authority.log"),
+		Name: "authority", port: port, Dir: filepath.Join(o.Dir, "authority"), log: filepath.Join(o.Dir, "authority.log"),
 		command: func(listen string) *exec.Cmd {
 			return exec.Command(serve, "serve", "--data-dir", filepath.Join(o.Dir, "authority"), "--listen", listen)
 		},
@@ -102,7 +107,7 @@ func (f *Fleet) Admin(ctx context.Context) (string, error) {
 
 // add lets one more sidecar join.
 func (f *Fleet) add(ctx context.Context, sidecar, name string) error {
-	link, err := NewLink(f.Authority.address)
+	link, err := NewLink(f.Authority.port.Address())
 	if err != nil {
 		return err
 	}
@@ -111,9 +116,14 @@ func (f *Fleet) add(ctx context.Context, sidecar, name string) error {
 		link.Close()
 		return err
 	}
+	port, err := testport.Take()
+	if err != nil {
+		link.Close()
+		return err
+	}
 	dir := filepath.Join(f.o.Dir, name)
 	p := &Process{
-		Name: name, Dir: dir, log: filepath.Join(f.o.Dir, name+".log"),
+		Name: name, port: port, Dir: dir, log: filepath.Join(f.o.Dir, name+".log"),
 		command: func(listen string) *exec.Cmd {
 			args := []string{"run", "--authority", "http://" + link.Address(), "--data-dir", dir, "--listen", listen, "--name", name}
 			if f.o.Offline > 0 {
@@ -158,11 +168,13 @@ func (f *Fleet) joinKey(ctx context.Context, name string) (string, error) {
 func (f *Fleet) Close() {
 	for _, p := range f.Sidecars {
 		p.Kill()
+		p.port.Release()
 	}
 	for _, l := range f.Links {
 		l.Close()
 	}
 	if f.Authority != nil {
 		f.Authority.Kill()
+		f.Authority.port.Release()
 	}
 }

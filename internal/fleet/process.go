@@ -1,30 +1,29 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 
 	"github.com/keyturn/keyturn/internal/program"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
-// Process is a program that is started again on the same directory and, once it has one, on the same address.
+// Process is a program that is started again on the same directory and on the same address, which nobody else gets meanwhile.
 type Process struct {
 	Name string
 	Dir  string // its data directory
 
 	log     string // the file with what it logs
-	address string // HOST:PORT; "": it has never run
+	port    *testport.Port
 	command func(listen string) *exec.Cmd
 	running *program.Process // nil: it does not
 }
 
-// URL is where it answers, or did.
-func (p *Process) URL() string { return "http://" + p.address }
+// URL is where it answers, or will, or did.
+func (p *Process) URL() string { return "http://" + p.port.Address() }
 
 // PID is its number; 0 while it does not run.
 func (p *Process) PID() int {
@@ -36,11 +35,10 @@ func (p *Process) PID() int {
 
 // Start runs the program and returns once it listens.
 func (p *Process) Start(ctx context.Context) (err error) {
-	p.running, err = program.Start(ctx, p.command(cmp.Or(p.address, "127.0.0.1:0")), p.log)
+	p.running, err = program.Start(ctx, p.command(p.port.Address()), p.log)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
-	p.address = strings.TrimPrefix(p.running.URL, "http://")
 	return nil
 }
 

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // startBudget is how long a program may take until it answers; tests of several packages may be starting theirs.
@@ -23,7 +25,7 @@ const startBudget = 90 * time.Second
 type Server struct {
 	once  sync.Once
 	err   error
-	addr  string
+	port  *testport.Port
 	leash io.Closer     // the program ends when this is closed: also when this process is killed
 	ended chan struct{} // closed when it has
 }
@@ -33,7 +35,7 @@ type Server struct {
 func (s *Server) URL(t testing.TB, what string, command func(port string) []string) string {
 	t.Helper()
 	s.once.Do(func() {
-		for range 3 { // somebody else may be faster to take the port
+		for range 3 { // where ports cannot be kept, somebody else may be faster to take it
 			if s.err = s.start(command); s.err == nil {
 				return
 			}
@@ -43,7 +45,7 @@ func (s *Server) URL(t testing.TB, what string, command func(port string) []stri
 	if s.err != nil {
 		t.Fatalf("%s: %v", what, s.err)
 	}
-	return "http://" + s.addr
+	return "http://" + s.port.Address()
 }
 
 // Stop ends the program, if it was started, and waits until it is gone.
@@ -54,6 +56,7 @@ func (s *Server) Stop() {
 	_ = s.leash.Close()
 	<-s.ended
 	s.ended = nil
+	s.port.Release()
 }
 
 // The shell holds the program on a leash: it ends it when its standard input ends.
@@ -64,17 +67,12 @@ exec 3<&-
 wait $pid`
 
 func (s *Server) start(command func(port string) []string) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	var err error
+	if s.port, err = testport.Take(); err != nil {
 		return err
 	}
-	s.addr = l.Addr().String()
-	if err := l.Close(); err != nil {
-		return err
-	}
-	_, port, _ := strings.Cut(s.addr, ":")
 	var said strings.Builder
-	cmd := exec.Command("sh", append([]string{"-c", leashed, "sh"}, command(port)...)...)
+	cmd := exec.Command("sh", append([]string{"-c", leashed, "sh"}, command(s.port.Number())...)...)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if s.leash, err = cmd.StdinPipe(); err != nil {
 		return err
@@ -103,7 +101,7 @@ func (s *Server) answers() error {
 	defer tick.Stop()
 	var d net.Dialer
 	for {
-		c, err := d.DialContext(ctx, "tcp", s.addr)
+		c, err := d.DialContext(ctx, "tcp", s.port.Address())
 		if err == nil {
 			return c.Close()
 		}

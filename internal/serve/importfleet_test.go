@@ -17,6 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/serve"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // fleetWorld is a cluster with one sidecar that hears everything, and one whose way to the authority can be cut.
@@ -40,7 +41,7 @@ func newFleet(t *testing.T) *fleetWorld {
 	t.Helper()
 	w := &fleetWorld{t: t}
 	var err error
-	if w.Cluster, err = devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir(), Peers: 1}); err != nil {
+	if w.Cluster, err = devcluster.Start(t.Context(), devcluster.Options{Dir: t.TempDir(), Peers: 1, Listen: testport.Hold(t)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -323,7 +324,7 @@ func TestImportFleet_OfAClusterThatHasMoved(t *testing.T) {
 		Authority: h.URL(), DataDir: filepath.Join(t.TempDir(), "sidecar"), Listen: "127.0.0.1:0", Name: "host", JoinKey: made.JoinKey, SignAtOnce: true,
 	})
 	copies := []serve.Copy{{Name: "host", Client: client(t, sidecar.URL())}}
-	for deadline := time.Now().Add(20 * time.Second); sidecar.Status(time.Now()).Cursors["local"] == 0; {
+	for deadline := time.Now().Add(time.Minute); sidecar.Status(time.Now()).Cursors["local"] == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("the sidecar has nothing")
 		}

@@ -16,12 +16,13 @@ import (
 
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/serve"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
 // eventually polls until ok, and fails after a time that no machine needs.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still not: %s", what)
 		}
@@ -74,10 +75,10 @@ type host struct {
 	err       error
 }
 
-// config is a server's on any free loopback port, with a log.
+// config is a server's on a loopback port that nobody else gets, for it may start again, with a log.
 func config(t *testing.T) serve.Config {
 	t.Helper()
-	return serve.Config{DataDir: filepath.Join(t.TempDir(), "data"), Listen: "127.0.0.1:0", SignAtOnce: true, Version: "v0"}
+	return serve.Config{DataDir: filepath.Join(t.TempDir(), "data"), Listen: testport.Hold(t), SignAtOnce: true, Version: "v0"}
 }
 
 // run starts a server, and stops it when the test ends.

@@ -13,12 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/keyturn/keyturn/internal/shortcut"
+	"github.com/keyturn/keyturn/internal/testleak"
+	"github.com/keyturn/keyturn/internal/testport"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 // echo answers on both ways: 200 without a body to "yes", panics for "panic", and says what it sees to everybody else.
 type echo struct {
@@ -137,7 +137,7 @@ func (s *server) end(t *testing.T) {
 
 func loopback(t *testing.T) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", testport.Hold(t)) // when it has ended, nobody else listens there
 	if err != nil {
 		t.Fatal(err)
 	}

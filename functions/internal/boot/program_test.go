@@ -23,6 +23,7 @@ import (
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/keys/kms"
 	"github.com/keyturn/keyturn/internal/program"
+	"github.com/keyturn/keyturn/internal/testport"
 	"github.com/keyturn/keyturn/internal/wheel"
 )
 
@@ -57,25 +58,14 @@ func newAccount(t testing.TB) *account {
 	return a
 }
 
-// freePort is one that nobody listens on at the moment.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // emulate starts a function under the runtime interface emulator, and returns how to invoke it.
 func (a *account) emulate(t testing.TB, function string) func(event []byte) []byte {
 	t.Helper()
 	machine := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
 	emulator := wheel.File(t, "aws-sam-cli==1.170.0", "samcli/local/rapid/aws-lambda-rie-"+machine)
-	address := freePort(t)
+	address := testport.Hold(t)
 	var said bytes.Buffer
-	cmd := exec.Command(emulator, "--runtime-interface-emulator-address", address, "--runtime-api-address", freePort(t), built.Path(t, function))
+	cmd := exec.Command(emulator, "--runtime-interface-emulator-address", address, "--runtime-api-address", testport.Hold(t), built.Path(t, function))
 	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), a.env...), &said, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -89,7 +79,7 @@ func (a *account) emulate(t testing.TB, function string) func(event []byte) []by
 	})
 	return func(event []byte) []byte {
 		t.Helper()
-		deadline := time.Now().Add(30 * time.Second)
+		deadline := time.Now().Add(2 * time.Minute)
 		for {
 			out, err := http.Post("http://"+address+"/2015-03-31/functions/function/invocations", "application/json", bytes.NewReader(event))
 			if err == nil {
