@@ -60,6 +60,18 @@ func (a *answered) note(what func()) {
 	what()
 }
 
+// size is how much of one kind has been answered; in each round it is another kind.
+func (a *answered) size(round int, own string) (n int) {
+	a.note(func() { n = []int{len(a.created), len(a.revoked), a.rotated[own].Version}[round%3] })
+	return n
+}
+
+// growsBeyond waits until more of the round's kind has been answered, so that there is something to lose.
+func (a *answered) growsBeyond(t *testing.T, before, round int, own string) {
+	t.Helper()
+	eventually(t, "a write is answered", func() bool { return a.size(round, own) > before })
+}
+
 func ask[T any](ctx context.Context, w writer, r httpapi.Request) (answer T, err error) {
 	r.Bearer = w.bearer
 	a, err := w.client.Call(ctx, r) // without an idempotency key it is sent once
@@ -88,11 +100,13 @@ func TestCrash_EveryAnsweredWriteIsThere(t *testing.T) {
 		done.created[made.ClientID] = made.ClientSecret
 	}
 	for round := range kills {
+		before := done.size(round, own[0])
 		var writers sync.WaitGroup
 		for _, id := range own {
 			writers.Go(func() { writer{p.Client, bearer, done, id}.work(t.Context()) })
 		}
 		time.Sleep(rand.N(100 * time.Millisecond)) // the instant of the crash
+		done.growsBeyond(t, before, round, own[0]) // on a slow machine nothing may have been answered by then
 		p.kill()
 		writers.Wait()
 		p = spawn(t, dir)
