@@ -14,6 +14,9 @@ import (
 // quick gives up an attempt soon, and a call late: for transports with faults.
 var quick = dynamo.Options{Patience: 20 * time.Second, Attempt: 400 * time.Millisecond}
 
+// certain repeats nothing but what fails, however slow the machine: for tests that count requests.
+var certain = dynamo.Options{Patience: time.Hour, Attempt: time.Hour}
+
 // faulty returns a store in a new table whose requests go through faults.
 func faulty(t testing.TB, o dynamo.Options) (*dynamo.Store, *local.Faults) {
 	t.Helper()

@@ -105,7 +105,7 @@ func TestAppend_LostAnswerIsNoConflict(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []local.Fault{local.Lost, local.Failed, local.Garbled} {
 		for _, again := range []local.Fault{local.Lost, local.Conflicted, local.Unready, local.Throttled} {
-			s, f := faulty(t, quick)
+			s, f := faulty(t, certain)
 			f.Plan = func(n int, operation string) local.Fault {
 				switch {
 				case operation != "TransactWriteItems":
@@ -135,7 +135,7 @@ func TestAppend_LostAnswerAndForgottenToken(t *testing.T) {
 	f := &local.Faults{Next: transport(t)}
 	plain := server.Client(t, region, nil)
 	forgets := &forgetful{API: server.Client(t, region, f)}
-	s := openTable(t, forgets, server.Table(t, plain), quick)
+	s := openTable(t, forgets, server.Table(t, plain), certain)
 	f.Plan = func(n int, _ string) local.Fault {
 		if n == 2 {
 			return local.Lost
@@ -174,7 +174,7 @@ func TestAppend_UnknownOutcomeIsNoneOfTheContractsErrors(t *testing.T) {
 
 func TestInsist_EndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	s, f := faulty(t, dynamo.Options{Patience: time.Hour, Attempt: time.Hour})
+	s, f := faulty(t, certain)
 	for _, fault := range []local.Fault{local.Slow, local.Throttled} {
 		f.Plan = func(int, string) local.Fault { return fault }
 		ctx, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -188,7 +188,7 @@ func TestInsist_EndsWithItsContext(t *testing.T) {
 func TestInsist_DoesNotRepeatWhatCannotGetBetter(t *testing.T) {
 	t.Parallel()
 	f := &local.Faults{Next: transport(t)}
-	s := openTable(t, server.Client(t, region, f), "nowhere", quick)
+	s := openTable(t, server.Client(t, region, f), "nowhere", certain)
 	if _, err := s.Heads(t.Context()); err == nil || len(f.Calls()) != 1 {
 		t.Errorf("%d requests for a missing table: %v", len(f.Calls()), err)
 	}
@@ -221,7 +221,7 @@ func TestAppend_AttemptsShareATokenUntilTheBatchIsRevised(t *testing.T) {
 	t.Parallel()
 	f := &local.Faults{Next: transport(t)}
 	r := &recorder{API: server.Client(t, region, f)}
-	s := openTable(t, r, server.Table(t, server.Client(t, region, nil)), quick)
+	s := openTable(t, r, server.Table(t, server.Client(t, region, nil)), certain)
 	transactions := 0
 	f.Plan = func(_ int, operation string) local.Fault {
 		if operation != "TransactWriteItems" {
