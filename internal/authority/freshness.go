@@ -34,11 +34,7 @@ func (a *Authority) StoreFreshness(ctx context.Context, at time.Time) error {
 	if err != nil {
 		return unavailable("read the heads", err)
 	}
-	known := make(map[string]uint64, len(heads))
-	for region, head := range heads {
-		known[region] = head.Seq
-	}
-	proof, err := a.prove(ctx, c, at, known)
+	proof, err := a.prove(ctx, c, at, heads)
 	if err != nil {
 		return err
 	}
@@ -55,7 +51,7 @@ func (a *Authority) StoreFreshness(ctx context.Context, at time.Time) error {
 
 // freshness is the proof that goes with a page whose heads these are: read after instant at, so whoever has reached them
 // knows all that was committed until then. nil where there is none: not stored yet, or the clock is behind.
-func (a *Authority) freshness(ctx context.Context, at time.Time, heads map[string]uint64) (*ledger.Signed, error) {
+func (a *Authority) freshness(ctx context.Context, at time.Time, heads map[string]Head) (*ledger.Signed, error) {
 	c, err := a.Cluster(ctx)
 	if err != nil || a.ClockBehind(at) {
 		return nil, err
@@ -78,10 +74,24 @@ func (a *Authority) freshness(ctx context.Context, at time.Time, heads map[strin
 	return &proof, nil
 }
 
-func (a *Authority) prove(ctx context.Context, c *access.Cluster, at time.Time, heads map[string]uint64) (ledger.Signed, error) {
+func (a *Authority) prove(ctx context.Context, c *access.Cluster, at time.Time, heads map[string]Head) (ledger.Signed, error) {
 	signer, err := a.ledgerKey(ctx)
 	if err != nil {
 		return ledger.Signed{}, err
 	}
-	return signer.SignFreshness(ledger.Freshness{Cluster: c.ID, Heads: heads, At: at})
+	f := ledger.Freshness{Cluster: c.ID, Heads: sequences(heads), Sums: map[string]string{}, At: at}
+	for region, head := range heads {
+		if len(head.Sum) > 0 {
+			f.Sums[region] = ledger.PrevOf(head.Sum)
+		}
+	}
+	return signer.SignFreshness(f)
+}
+
+func sequences(heads map[string]Head) map[string]uint64 {
+	known := make(map[string]uint64, len(heads))
+	for region, head := range heads {
+		known[region] = head.Seq
+	}
+	return known
 }

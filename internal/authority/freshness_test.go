@@ -1,6 +1,7 @@
 package authority_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -34,9 +35,66 @@ func TestFreshness_HomeSignsAtEachRequest(t *testing.T) {
 	for range 2 {
 		w.later(time.Second)
 		p := w.page(nil, 1)
-		want := ledger.Freshness{Cluster: w.cluster(), Heads: map[string]uint64{"local": w.head(), "other": 2}, At: w.at}
+		want := ledger.Freshness{
+			Cluster: w.cluster(), Heads: map[string]uint64{"local": w.head(), "other": 2},
+			Sums: map[string]string{"local": w.sum("local"), "other": w.sum("other")}, At: w.at,
+		}
 		if diff := cmp.Diff(want, w.says(p.Freshness)); diff != "" {
 			t.Errorf("proof:\n%s", diff)
+		}
+	}
+}
+
+// sum names the last record of a region, by its bytes.
+func (w *world) sum(region string) string {
+	w.t.Helper()
+	records := everyRecord(w, region)
+	return ledger.PrevOf(ledger.Sum(records[len(records)-1].Data))
+}
+
+func everyRecord(w *world, region string) []authority.Entry {
+	w.t.Helper()
+	entries, err := w.file.Ledger(ctx, region, 0, 100)
+	if err != nil || len(entries) == 0 || len(entries) == 100 {
+		w.t.Fatalf("ledger: %d entries, %v", len(entries), err)
+	}
+	return entries
+}
+
+// unsummed is a store that does not know which record stands at the head of a region.
+type unsummed struct {
+	authority.Store
+	region string
+}
+
+func (u unsummed) Heads(ctx context.Context) (map[string]authority.Head, error) {
+	heads, err := u.Store.Heads(ctx)
+	heads[u.region] = authority.Head{Seq: heads[u.region].Seq}
+	return heads, err
+}
+
+// What the signer does not know it leaves out, be the proof for a page or stored.
+func TestFreshness_NamesNoRecordThatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	w.bulk("other", 2, 1)
+	w.over(unsummed{w.file, "other"})
+	if err := w.a.StoreFreshness(ctx, w.at); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := w.file.Claimed(ctx, "freshness")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := ledger.Decode(kept.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"local": w.sum("local")}
+	for name, proof := range map[string]*ledger.Signed{"Page": w.page(nil, 1).Freshness, "Stored": &stored} {
+		f := w.says(proof)
+		if diff := cmp.Diff(want, f.Sums); diff != "" || f.Heads["other"] != 2 {
+			t.Errorf("%s: heads %v, sums:\n%s", name, f.Heads, diff)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func (a *Authority) LedgerAfter(ctx context.Context, caller access.Caller, at ti
 	if err := caller.Require(credential.LedgerRead); err != nil {
 		return LedgerPage{}, err
 	}
-	p, err := ReadPage(ctx, a.store, at, after, limit, func(r *ledger.Record) (bool, error) {
+	p, heads, err := readPage(ctx, a.store, at, after, limit, func(r *ledger.Record) (bool, error) {
 		if r.Region == a.o.Region || a.o.SoleWriter {
 			return false, nil
 		}
@@ -64,7 +64,7 @@ func (a *Authority) LedgerAfter(ctx context.Context, caller access.Caller, at ti
 	if !a.o.SoleWriter {
 		p.PollAfter = pollEvery
 	}
-	p.Freshness, err = a.freshness(ctx, at, p.Heads)
+	p.Freshness, err = a.freshness(ctx, at, heads)
 	return p, err
 }
 
@@ -99,18 +99,23 @@ func (a *Authority) awaited(ctx context.Context, at time.Time, r *ledger.Record)
 // checked: whoever gets them does that. Each region has its share of the page, so that none keeps back the record that makes
 // another's readable. It returns access.ErrUnavailable.
 func ReadPage(ctx context.Context, store Store, at time.Time, after Cursor, limit int, awaited func(*ledger.Record) (bool, error)) (LedgerPage, error) {
+	p, _, err := readPage(ctx, store, at, after, limit, awaited)
+	return p, err
+}
+
+// readPage is ReadPage, and returns the heads that the page was made for.
+func readPage(ctx context.Context, store Store, at time.Time, after Cursor, limit int, awaited func(*ledger.Record) (bool, error)) (LedgerPage, map[string]Head, error) {
 	if limit <= 0 {
 		limit = DefaultLedgerPage
 	}
 	heads, err := store.Heads(ctx) // before the records: a proof over these heads is reached with them
 	if err != nil {
-		return LedgerPage{}, unavailable("read the heads", err)
+		return LedgerPage{}, nil, unavailable("read the heads", err)
 	}
 	w := pageWriter{store: store, at: at, awaited: awaited, records: min(limit, MaxLedgerPage), bytes: maxPageBytes}
-	w.page.Heads = make(map[string]uint64, len(heads))
+	w.page.Heads = sequences(heads)
 	var regions []string
 	for region, head := range heads {
-		w.page.Heads[region] = head.Seq
 		if after[region] < head.Seq {
 			regions = append(regions, region)
 		}
@@ -125,7 +130,7 @@ func ReadPage(ctx context.Context, store Store, at time.Time, after Cursor, limi
 		for i, region := range regions {
 			goesOn, err := w.part(ctx, position, region, len(regions)-i)
 			if err != nil {
-				return LedgerPage{}, err
+				return LedgerPage{}, nil, err
 			}
 			if goesOn {
 				more = append(more, region)
@@ -133,7 +138,7 @@ func ReadPage(ctx context.Context, store Store, at time.Time, after Cursor, limi
 		}
 		regions = more
 	}
-	return w.page, nil
+	return w.page, heads, nil
 }
 
 // pageWriter collects a page until one of its limits is reached.

@@ -13,11 +13,14 @@ import (
 const freshnessDomain = "keyturn-freshness-v1\n"
 
 // Freshness says how far each region's ledger had grown, as the home region knew it at an instant. Who has read up to all
-// these heads knows everything that home knew then.
+// these heads, and has the records there that Sums names, knows everything that home knew then.
 type Freshness struct {
 	Cluster id.ID             `json:"cluster"`
 	Heads   map[string]uint64 `json:"heads"` // region -> sequence
-	At      time.Time         `json:"at"`    // UTC, whole seconds
+	// Sums names the record at each head, spelled as in Record.Prev: a ledger that was restored from a backup may have grown as
+	// long again as it was. A region whose sum the signer did not know is left out, and older signers knew none.
+	Sums map[string]string `json:"sums,omitempty"`
+	At   time.Time         `json:"at"` // UTC, whole seconds
 }
 
 // SignFreshness signs f. Payload, key and signature are laid out like those of a record, over a domain prefix of its own.

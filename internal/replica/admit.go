@@ -234,19 +234,23 @@ func (a *admission) batch(region string) *batch {
 	return t
 }
 
+// known is the record at a sequence that t has reached: one of its own, or one of the copy. nil: there is none.
+func (a *admission) known(ctx context.Context, t *batch, seq uint64) ([]byte, error) {
+	if seq > t.after.Seq {
+		return t.items[seq-t.after.Seq-1].data, nil
+	}
+	entries, err := a.book.store.Ledger(ctx, t.end.Region, seq-1, 1)
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	return entries[0].Data, nil
+}
+
 // again compares a record with the one that has its place already: another one is a fork, if a trusted key has signed it.
 func (a *admission) again(ctx context.Context, t *batch, it item) error {
-	var known []byte
-	if seq := it.Record.Seq; seq > t.after.Seq {
-		known = t.items[seq-t.after.Seq-1].data
-	} else {
-		entries, err := a.book.store.Ledger(ctx, it.Record.Region, seq-1, 1)
-		if err != nil {
-			return err
-		}
-		if len(entries) == 1 {
-			known = entries[0].Data
-		}
+	known, err := a.known(ctx, t, it.Record.Seq)
+	if err != nil {
+		return err
 	}
 	if bytes.Equal(known, it.data) {
 		return nil

@@ -37,12 +37,18 @@ func (r *Replica) apply(ctx context.Context, at time.Time, b *book, page authori
 	if err := r.Broken(); err != nil {
 		return 0, err
 	}
-	done, err := r.merge(ctx, at, b, page, r.o.Changed)
+	news := false // also without a new record: the cluster's, which could not be read before
+	done, err := r.merge(ctx, at, b, page, func(subjects []id.ID, cluster bool) {
+		news = true
+		if r.o.Changed != nil {
+			r.o.Changed(subjects, cluster)
+		}
+	})
 	if errors.Is(err, ErrBroken) {
 		_ = r.fail(err)
 	}
 	r.tell(page.Heads)
-	if done > 0 {
+	if news {
 		r.applied.Ring()
 	}
 	return done, err
@@ -50,10 +56,8 @@ func (r *Replica) apply(ctx context.Context, at time.Time, b *book, page authori
 
 // merge is apply for any copy; changed may be nil.
 func (r *Replica) merge(ctx context.Context, at time.Time, b *book, page authority.LedgerPage, changed func([]id.ID, bool)) (int, error) {
-	if b.clusterOld {
-		if err := b.loadCluster(ctx); err != nil {
-			return 0, err
-		}
+	if err := b.reload(ctx, changed); err != nil {
+		return 0, err
 	}
 	a := admission{book: b, at: at, page: page, refuse: r.refuse}
 	misfit := a.admit(ctx)
@@ -61,6 +65,14 @@ func (r *Replica) merge(ctx context.Context, at time.Time, b *book, page authori
 	r.noteClock(proof, unproven)
 	if unproven != nil {
 		r.report(Event{What: Unproven, Err: unproven})
+	}
+	if !errors.Is(misfit, ErrBroken) {
+		switch err := a.compare(ctx, proof); {
+		case errors.Is(err, ErrBroken):
+			misfit = err
+		case err != nil:
+			return 0, err
+		}
 	}
 	done := 0
 	for i, batch := range a.batches() {
@@ -77,6 +89,22 @@ func (r *Replica) merge(ctx context.Context, at time.Time, b *book, page authori
 		}
 	}
 	return done, misfit
+}
+
+// reload reads the cluster where that failed after a commit, and tells of it again: what has been made since then was made with
+// the cluster as it was before.
+func (b *book) reload(ctx context.Context, changed func([]id.ID, bool)) error {
+	if !b.clusterOld {
+		return nil
+	}
+	if err := b.loadCluster(ctx); err != nil {
+		return err
+	}
+	b.moved.Add(1)
+	if changed != nil {
+		changed([]id.ID{b.verifier.Cluster()}, true)
+	}
+	return nil
 }
 
 func (r *Replica) refuse(region string, seq uint64, err error) error {
@@ -99,7 +127,7 @@ type batch struct {
 // get the old state any more: what was read before the commit is not remembered, for it has begun before done. Only then
 // Changed moves the generations. So who read a generation before the move and the old state with it keeps an entry of the old
 // generation, which is dead from the move on; who reads a generation after the move reads new state. The cluster's state is
-// replaced before the move, too.
+// replaced before the move, too; where it cannot be read, the next merge reads it and moves them again (reload).
 func (b *book) write(ctx context.Context, at time.Time, batch batch, proof proven, last bool, changed func([]id.ID, bool)) error {
 	entries, expiries, err := b.draft(ctx, batch)
 	if err != nil {

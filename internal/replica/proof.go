@@ -69,11 +69,22 @@ func (r *Replica) noteClock(p proven, unproven error) {
 	}
 }
 
-// newest is the newest of the known proofs and p that cursors have reached; the zero proof where that is the present one.
+// newer are those of p and the held proofs that are newer than the copy's. It is called with mu held.
+func (b *book) newer(p proven) (list []proven) {
+	for _, known := range append([]proven{p}, b.held...) {
+		if known.says.At.After(b.fresh.says.At) {
+			list = append(list, known)
+		}
+	}
+	return list
+}
+
+// newest is the newest of the known proofs and p that cursors have reached; the zero proof where that is the present one. It is
+// called with mu held.
 func (b *book) newest(p proven, cursors map[string]uint64) proven {
 	var best proven
-	for _, known := range append([]proven{p}, b.held...) {
-		if at := known.says.At; at.After(b.fresh.says.At) && at.After(best.says.At) && known.says.Reached(cursors) {
+	for _, known := range b.newer(p) {
+		if known.says.At.After(best.says.At) && known.says.Reached(cursors) {
 			best = known
 		}
 	}

@@ -89,23 +89,6 @@ func (r *Replica) fetch(ctx context.Context, src Source, wait time.Duration, nex
 	return page, n, err
 }
 
-// provenBehind reports whether a proof of freshness that is newer than the copy's says so: heads alone are nobody's word.
-func (b *book) provenBehind(at time.Time, page authority.LedgerPage, cursor uint64) bool {
-	p, err := b.judge(at, page.Freshness)
-	head, told := p.says.Heads[page.Region]
-	return err == nil && told && head < cursor && p.says.At.After(b.freshAt())
-}
-
-// behind is the fork that shows when a region's own authority has less than we have had from it.
-func (r *Replica) behind(b *book, region string, head, cursor uint64) error {
-	r.applying.Lock()
-	defer r.applying.Unlock()
-	if r.copy != b {
-		return nil
-	}
-	return r.fail(fmt.Errorf("%w: the ledger of %s ends at %d there and at %d here", ErrBroken, region, head, cursor))
-}
-
 func reached(cursors authority.Cursor, heads map[string]uint64) bool {
 	for region, head := range heads {
 		if cursors[region] < head {

@@ -46,7 +46,7 @@ type Replica struct {
 	current atomic.Pointer[book] // copy, for who asks on every request; nil once it is closed
 
 	applying sync.Mutex            // held by the one that changes the copy
-	broken   atomic.Pointer[error] // nil: it is whole
+	broken   atomic.Pointer[error] // nil: it is whole, or has not been compared yet: the first proof after a restart finds a fork again
 	refused  atomic.Uint64
 	early    atomic.Int64   // the instant of the last proof that came, seconds since 1970, where that is in the future; 0: it is not
 	pulls    *rounds.Rounds // on request: for who is to see what is newer than the question

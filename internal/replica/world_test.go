@@ -83,6 +83,7 @@ type scribe struct {
 	serial  int
 
 	withheld bool // pages come without a proof of freshness
+	unsummed bool // proofs do not name the records at the heads, as those of old did not
 }
 
 func newScribe(t tb, home string) *scribe {
@@ -189,7 +190,13 @@ func (s *scribe) heads() map[string]uint64 {
 // prove signs a proof of freshness.
 func (s *scribe) prove(heads map[string]uint64, at time.Time) *ledger.Signed {
 	s.t.Helper()
-	p, err := signer(s.seed).SignFreshness(ledger.Freshness{Cluster: s.cluster, Heads: heads, At: at})
+	f := ledger.Freshness{Cluster: s.cluster, Heads: heads, Sums: map[string]string{}, At: at}
+	for region, head := range heads {
+		if lines := s.lines[region]; !s.unsummed && 0 < head && head <= uint64(len(lines)) {
+			f.Sums[region] = ledger.PrevOf(ledger.Sum(lines[head-1].data))
+		}
+	}
+	p, err := signer(s.seed).SignFreshness(f)
 	if err != nil {
 		s.t.Fatalf("sign a proof: %v", err)
 	}
