@@ -208,18 +208,13 @@ func listsOf(r *ledger.Record) []string {
 
 // check follows each region's chain from its first record, and holds each hash against its version's digest.
 func (im *importer) check(key jwk.Key) error {
+	trusted := ledger.Join(im.records).Cluster.LedgerKeys
+	if !slices.ContainsFunc(trusted, func(k jwk.Key) bool { return k.ID() == key.ID() }) {
+		return ErrNotVouched
+	}
 	byPlace := map[place]*ledger.Record{}
-	trusted := false
 	for _, r := range im.records {
 		byPlace[place{r.Region, r.Seq}] = r
-	}
-	for _, c := range []*ledger.Cluster{ledger.Join(im.records).Cluster} {
-		for _, k := range c.LedgerKeys {
-			trusted = trusted || k.ID() == key.ID()
-		}
-	}
-	if !trusted {
-		return ErrNotVouched
 	}
 	for region, entries := range im.ledgers {
 		slices.SortFunc(entries, func(a, b Entry) int { return int(a.Seq) - int(b.Seq) })

@@ -1,9 +1,6 @@
 package ledger
 
-import (
-	"bytes"
-	"fmt"
-)
+import "fmt"
 
 // Chain follows one region's ledger record by record.
 type Chain struct {
@@ -22,6 +19,3 @@ func (c *Chain) Next(r *Record, sum []byte) error {
 	c.Seq, c.Sum = r.Seq, sum
 	return nil
 }
-
-// At reports whether the chain's last record is the one with that sequence and sum.
-func (c *Chain) At(seq uint64, sum []byte) bool { return c.Seq == seq && bytes.Equal(c.Sum, sum) }
