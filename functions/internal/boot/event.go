@@ -72,7 +72,8 @@ func (r request) do(ctx context.Context, a *App) (any, error) {
 }
 
 // Tick handles the event of a schedule, whatever is in it: a token key is published where one is missing, and retired once
-// its last token is dead; and a proof of freshness is stored, which the authorities of other regions pass on to their peers.
+// its last token is dead; and a proof of freshness is stored, which the authorities of other regions pass on to their peers. A
+// run that has done all of it says so: there is an alarm on the silence, whether runs fail or do not happen.
 func Tick(ctx context.Context, a *App, _ json.RawMessage) (any, error) {
 	open, err := a.Authority(ctx)
 	if err != nil {
@@ -87,6 +88,9 @@ func Tick(ctx context.Context, a *App, _ json.RawMessage) (any, error) {
 	if stale := open.StoreFreshness(ctx, at); stale != nil {
 		a.log.Error().Time("time", at).Err(stale).Msg("cannot store a proof of freshness")
 		err = errors.Join(err, stale)
+	}
+	if err == nil {
+		a.houseKept(at)
 	}
 	return struct{}{}, err
 }

@@ -46,6 +46,7 @@ func newEnvironment() environment {
 	return environment{
 		"KEYTURN_TABLE": "keyturn", "KEYTURN_KEY": "alias/keyturn", "KEYTURN_BOOTSTRAP_TOKEN": bootstrapToken,
 		"AWS_REGION": region, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+		"AWS_LAMBDA_FUNCTION_NAME": "keyturn",
 	}
 }
 

@@ -3,6 +3,7 @@ package boot
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -57,6 +58,7 @@ const (
 	byVersion = `,{"Namespace":"keyturn","Dimensions":[["Secret"],["SecretVersion"]],"Metrics":[{"Name":"Accepted","Unit":"Count"}]}`
 	rotations = `,{"Namespace":"keyturn","Dimensions":[[]],"Metrics":[{"Name":"Rotations","Unit":"Count"}]}`
 	revoked   = `,{"Namespace":"keyturn","Dimensions":[[]],"Metrics":[{"Name":"Revocations","Unit":"Count"}]}`
+	kept      = `{"Namespace":"keyturn","Dimensions":[["FunctionName"]],"Metrics":[{"Name":"HouseKept","Unit":"Count"}]}`
 	store     = `,{"Namespace":"keyturn","Dimensions":[[]],"Metrics":[{"Name":"StoreLatency","Unit":"Milliseconds"}]}`
 )
 
@@ -88,4 +90,13 @@ func (a *App) measure(e *zerolog.Event, o httpapi.Observation) *zerolog.Event {
 		list, e = append(list, store...), e.Floats64("StoreLatency", took)
 	}
 	return e.RawJSON("_aws", append(list, "]}"...))
+}
+
+// houseKept writes the metric that the alarm HouseNotKept looks at. The function's name in the account tells the stacks apart.
+func (a *App) houseKept(at time.Time) {
+	metrics := append(make([]byte, 0, 256), `{"Timestamp":`...)
+	metrics = strconv.AppendInt(metrics, at.UnixMilli(), 10)
+	metrics = append(metrics, `,"CloudWatchMetrics":[`+kept+`]}`...)
+	a.log.Log().Time("time", at).Str("level", zerolog.InfoLevel.String()).Str("FunctionName", a.s.aws.function).
+		Int("HouseKept", 1).RawJSON("_aws", metrics).Send()
 }

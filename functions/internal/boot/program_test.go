@@ -49,7 +49,7 @@ func newAccount(t testing.TB) *account {
 	env := newEnvironment()
 	env["KEYTURN_TABLE"], env["KEYTURN_KEY"] = table, key
 	env["AWS_ENDPOINT_URL_DYNAMODB"], env["AWS_ENDPOINT_URL_KMS"] = aws.dynamo.Endpoint(t), aws.kms.Endpoint(t)
-	env["AWS_LAMBDA_FUNCTION_TIMEOUT"], env["AWS_LAMBDA_FUNCTION_NAME"] = "15", "keyturn"
+	env["AWS_LAMBDA_FUNCTION_TIMEOUT"] = "15"
 	for name, value := range env {
 		a.env = append(a.env, name+"="+value)
 	}

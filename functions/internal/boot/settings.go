@@ -33,6 +33,7 @@ type settings struct {
 
 // awsSettings are what the Lambda runtime tells every function.
 type awsSettings struct {
+	function                    string // its name in the account
 	region, id, secret, session string
 	endpoint                    map[string]string // by service; "" is Amazon's own
 }
@@ -151,7 +152,7 @@ func (r *reader) vendorKeys() []jwk.Key {
 func (r *reader) aws() awsSettings {
 	a := awsSettings{
 		region: r.needed("AWS_REGION"), id: r.needed("AWS_ACCESS_KEY_ID"), secret: r.needed("AWS_SECRET_ACCESS_KEY"),
-		session: r.env("AWS_SESSION_TOKEN"), endpoint: map[string]string{},
+		session: r.env("AWS_SESSION_TOKEN"), function: r.env("AWS_LAMBDA_FUNCTION_NAME"), endpoint: map[string]string{},
 	}
 	for _, service := range []string{"DYNAMODB", "KMS"} {
 		a.endpoint[service] = r.env("AWS_ENDPOINT_URL_" + service)
