@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
 	"github.com/keyturn/keyturn/internal/credential"
@@ -21,9 +19,10 @@ import (
 	"github.com/keyturn/keyturn/internal/ledger"
 	"github.com/keyturn/keyturn/internal/peer"
 	"github.com/keyturn/keyturn/internal/replica"
+	"github.com/keyturn/keyturn/internal/testleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testleak.Main(m) }
 
 var (
 	start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
