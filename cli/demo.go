@@ -19,7 +19,7 @@ type DemoCmd struct{}
 
 // The demo's window is short enough to be watched, and the whole of it never takes longer than demoTime.
 const (
-	demoWindow = 4 * time.Second
+	demoWindow = 5 * time.Second
 	demoTime   = time.Minute
 	demoPeers  = 3
 )
@@ -168,27 +168,41 @@ func (d *demo) worksOnSidecars(p pair, what string) error {
 	})
 }
 
-// heard is how long a sidecar may take to hear of a revocation.
-const heard = time.Second
+// A sidecar hears of a revocation at once. How soon is said, and the demo gives up after heard: a busy machine takes its time.
+const (
+	heard  = 15 * time.Second
+	atOnce = "within a second"
+)
 
-// diesOnSidecars checks that a secret and a token are refused on every sidecar, a second from now at the latest.
+// diesOnSidecars checks that a secret and a token are refused on every sidecar, and says how soon in the place of atOnce.
 func (d *demo) diesOnSidecars(p pair, token, what string) error {
-	deadline := d.Now().Add(heard)
-	return d.onSidecars(what, func(c *httpapi.Client) error {
-		for {
-			_, err := d.tokenAt(c, p, "")
-			let := d.authz(c, token)
-			if isRefusal(err) && isRefusal(let) {
-				return nil
-			}
-			if err != nil && !isRefusal(err) || d.Now().After(deadline) {
-				return fmt.Errorf("it is not refused: the secret %w, the token %w", cmpErr(err), cmpErr(let))
-			}
-			if err := d.pause(10 * time.Millisecond); err != nil {
-				return err
-			}
+	began := d.Now()
+	for _, c := range d.sidecars {
+		if err := d.dies(c, p, token, began.Add(heard)); err != nil {
+			return fmt.Errorf("%s, at the sidecar %s: %w", what, c.Server(), err)
 		}
-	})
+	}
+	if took := d.Now().Sub(began); took > time.Second {
+		what = strings.Replace(what, atOnce, "within "+(took.Truncate(time.Second)+time.Second).String(), 1)
+	}
+	return d.holds("%s", what)
+}
+
+// dies waits until a sidecar refuses a secret and a token.
+func (d *demo) dies(c *httpapi.Client, p pair, token string, deadline time.Time) error {
+	for {
+		_, err := d.tokenAt(c, p, "")
+		let := d.authz(c, token)
+		if isRefusal(err) && isRefusal(let) {
+			return nil
+		}
+		if err != nil && !isRefusal(err) || d.Now().After(deadline) {
+			return fmt.Errorf("it is not refused: the secret %w, the token %w", cmpErr(err), cmpErr(let))
+		}
+		if err := d.pause(10 * time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // authz asks a sidecar as a proxy does. "" is a token that is not asked about.

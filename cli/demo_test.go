@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,21 +25,31 @@ func stage(ctx context.Context, env map[string]string, stdout, stderr io.Writer)
 
 func TestDemo_OnATerminal(t *testing.T) {
 	t.Parallel()
-	var stdout, stderr bytes.Buffer
-	a := stage(t.Context(), nil, &stdout, &stderr)
-	a.Terminal = func(any) bool { return true }
-	began := time.Now()
-	if exit := a.Run([]string{"demo"}); exit != 0 {
-		t.Fatalf("exit %d\n%s%s", exit, &stdout, &stderr)
+	// Time stands still from the rotation until the sign of life is seen: on a slow machine the window would be over by then.
+	const label = "waiting for the window to close: "
+	var rotated, waits atomic.Int64
+	stdout := &trigger{at: " 8.", then: func() { rotated.CompareAndSwap(0, time.Now().UnixNano()) }}
+	stderr := &trigger{at: label, then: func() { waits.CompareAndSwap(0, time.Now().UnixNano()) }}
+	a := stage(t.Context(), nil, stdout, stderr)
+	a.Now = func() time.Time {
+		now, from, to := time.Now(), rotated.Load(), waits.Load()
+		switch {
+		case from == 0:
+			return now
+		case to == 0:
+			return time.Unix(0, from)
+		}
+		return now.Add(time.Duration(from - to))
 	}
-	if took := time.Since(began); took > 15*time.Second {
-		t.Errorf("it took %s", took)
+	a.Terminal = func(any) bool { return true }
+	if exit := a.Run([]string{"demo"}); exit != 0 {
+		t.Fatalf("exit %d\n%s%s", exit, stdout, stderr)
 	}
 	if n := strings.Count(stdout.String(), "\x1b[32m✓\x1b[0m "); n != 47 {
 		t.Errorf("%d green signs, want 47", n)
 	}
-	if !strings.Contains(stderr.String(), "waiting for the window to close: 2s left") {
-		t.Errorf("it does not tell how long the wait is:\n%q", &stderr)
+	if !regexp.MustCompile(label + `[1-5]s left`).MatchString(stderr.String()) {
+		t.Errorf("it does not tell how long the wait is:\n%q", stderr.String())
 	}
 }
 
@@ -82,12 +93,8 @@ func TestDemo_StopsWhenItIsToldTo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var stderr bytes.Buffer
 	stdout := &trigger{at: " 9.", then: cancel}
-	began := time.Now()
-	if exit := stage(ctx, nil, stdout, &stderr).Run([]string{"demo"}); exit != 1 {
-		t.Errorf("exit %d\n%s", exit, &stderr)
-	}
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("it took %s", took)
+	if exit := stage(ctx, nil, stdout, &stderr).Run([]string{"demo"}); exit != 1 || strings.Contains(stdout.String(), "10.") {
+		t.Errorf("exit %d\n%s%s", exit, stdout, &stderr)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,21 +102,35 @@ func TestScreen_ColourOnATerminalOnly(t *testing.T) {
 // left when the data comes.
 func TestScreen_SignOfLife(t *testing.T) {
 	t.Parallel()
-	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/oauth/token" {
-			_, _ = io.WriteString(w, `{"access_token":"t","expires_in":60}`)
-			return
-		}
-		time.Sleep(1500 * time.Millisecond) // the slowness is what is tested
-		_, _ = io.WriteString(w, `{"credentials":[],"next_cursor":null}`)
-	}))
-	t.Cleanup(slow.Close)
 	for terminal, want := range map[bool]bool{true: true, false: false} {
 		var both bytes.Buffer
+		seen := make(chan struct{})
+		var once sync.Once
+		slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/oauth/token" {
+				_, _ = io.WriteString(w, `{"access_token":"t","expires_in":60}`)
+				return
+			}
+			if terminal {
+				select {
+				case <-seen:
+				case <-r.Context().Done():
+				}
+			} else {
+				time.Sleep(1500 * time.Millisecond) // longer than it takes where it comes
+			}
+			_, _ = io.WriteString(w, `{"credentials":[],"next_cursor":null}`)
+		}))
+		t.Cleanup(slow.Close)
 		env := fakeEnv(t, slow.URL)
-		a := app(func(name string) string { return env[name] }, strings.NewReader(""), &both, &both)
+		a := app(func(name string) string { return env[name] }, strings.NewReader(""), &both, writer(func(p []byte) (int, error) {
+			if bytes.Contains(p, []byte("list the credentials")) {
+				once.Do(func() { close(seen) })
+			}
+			return both.Write(p)
+		}))
 		a.Terminal = func(any) bool { return terminal }
-		if exit := a.Run([]string{"credentials", "list", "--json"}); exit != 0 {
+		if exit := a.Run([]string{"credentials", "list", "--json", "--timeout", "1m"}); exit != 0 {
 			t.Fatal(both.String())
 		}
 		text := both.String()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -126,20 +127,27 @@ func TestLedger_AnswersInTheEnd(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, soleWriter)
 	_, bearer := f.joined()
-	client := f.client(f.URL)
+	asked, once := make(chan struct{}), sync.Once{}
+	s := httptest.NewServer(httpapi.NewServer(f.authority, httpapi.ServerOptions{Now: func() time.Time {
+		defer once.Do(func() { close(asked) }) // the first is the instant of the request
+		return f.clock.Now()
+	}}))
+	t.Cleanup(s.Close)
+	client, cursor := f.client(s.URL), f.cursor()
 	began := time.Now()
 	answered := make(chan authority.LedgerPage, 1)
 	go func() {
-		p, err := client.Ledger(t.Context(), bearer, f.cursor(), 500, 2*time.Second)
+		p, err := client.Ledger(t.Context(), bearer, cursor, 500, 4*time.Second)
 		if err != nil {
 			t.Errorf("ledger: %v", err)
 		}
 		answered <- p
 	}()
-	time.AfterFunc(time.Second, func() { f.clock.Advance(time.Minute) })
+	<-asked
+	f.clock.Advance(time.Minute)
 	p := <-answered
-	if took := time.Since(began); took < 1900*time.Millisecond {
-		t.Errorf("answered after %v, want the 2 s of the wait", took)
+	if took := time.Since(began); took < 3900*time.Millisecond {
+		t.Errorf("answered after %v, want the 4 s of the wait", took)
 	}
 	if len(p.Records) != 0 || p.Freshness == nil {
 		t.Fatalf("page: %+v", p)
