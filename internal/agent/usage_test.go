@@ -292,13 +292,14 @@ func TestReporter_FailuresLoseNothingAndCountNothingTwice(t *testing.T) {
 		return 0
 	}
 	use(2)
-	w.eventually("a first try", func() bool { return len(wire.reports()) == 1 })
+	w.eventually("a first try", func() bool { return len(wire.reports()) > 0 })
 	wire.set("lose")
-	w.reported("a second try", func() bool { return len(wire.reports()) > 1 })
+	refused := len(wire.reports())
+	w.reported("another try", func() bool { return len(wire.reports()) > refused })
 	w.eventually("it has arrived", func() bool { return len(w.versions()[1].AcceptedBy) == 1 })
 	use(3)
-	wire.set("")
 	lost := len(wire.reports())
+	wire.set("") // who tries before is lost under the same name
 	w.reported("another try", func() bool { return len(wire.reports()) > lost })
 	ids := wire.reports()
 	for _, again := range ids[:lost+1] {
@@ -353,11 +354,13 @@ func TestReporter_RefusedForNowLosesNothing(t *testing.T) {
 		}
 	}
 	use(2)
-	w.eventually("a first try", func() bool { return len(wire.reports()) == 1 })
+	w.eventually("a first try", func() bool { return len(wire.reports()) > 0 })
 	use(3)
+	tried := len(wire.reports()) // more than once, where the second is over by now
 	stop()
-	if ids := wire.reports(); len(ids) != 2 || ids[0] != ids[1] {
-		t.Errorf("the last report: %v", ids)
+	ids := wire.reports()
+	if len(ids) == tried || len(slices.Compact(slices.Clone(ids))) != 1 {
+		t.Errorf("the last report, after %d: %v", tried, ids)
 	}
 	text, partial := w.left(config.DataDir, 5)
 	if partial {
@@ -368,7 +371,7 @@ func TestReporter_RefusedForNowLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, stop = w.runs(config)
-	w.eventually("another try", func() bool { return len(wire.reports()) == 3 })
+	w.eventually("another try", func() bool { return len(wire.reports()) > len(ids) })
 	stop()
 	if text, partial = w.left(config.DataDir, 5); !partial {
 		t.Errorf("that some were not counted is forgotten: %s", text)
