@@ -34,8 +34,8 @@ type Options struct {
 	ClockBehind func(at time.Time) bool
 	// PeerIssuer puts the id of the issuing peer into "iss" instead of the cluster's issuer URL.
 	PeerIssuer bool
-	// MayGrant reports whether this peer may issue tokens with these scopes. nil: whatever a client has.
-	MayGrant func(credential.Scopes) bool
+	// MayGrant reports whether this peer may issue tokens with these scopes at instant at. nil: whatever a client has.
+	MayGrant func(ctx context.Context, at time.Time, scopes credential.Scopes) bool
 }
 
 // NewGate returns a Gate over a view.

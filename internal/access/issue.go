@@ -45,7 +45,7 @@ func (g *Gate) Issue(ctx context.Context, at time.Time, c Client, r TokenRequest
 	if err != nil {
 		return Token{}, err
 	}
-	if g.o.MayGrant != nil && !g.o.MayGrant(scopes) {
+	if g.o.MayGrant != nil && !g.o.MayGrant(ctx, at, scopes) {
 		return Token{}, ErrBeyond
 	}
 	audience, err := r.audience(cluster.Issuer)

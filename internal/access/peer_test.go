@@ -173,7 +173,12 @@ func TestIssue_RefusesWhatThePeerMayNotGrant(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := w.options()
-	o.MayGrant = w.peers[sidecarI].MayGrant
+	o.MayGrant = func(_ context.Context, at time.Time, scopes credential.Scopes) bool {
+		if !at.Equal(now) {
+			t.Errorf("asked about %v, want the instant of the request, %v", at, now)
+		}
+		return w.peers[sidecarI].MayGrant(scopes)
+	}
 	w.Gate = access.NewGate(w, o)
 	client := access.Client{Credential: w.credentials[readerI], Version: &w.credentials[readerI].Versions[0]}
 	if _, err := w.Issue(context.Background(), now, client, access.TokenRequest{}); !errors.Is(err, access.ErrBeyond) {

@@ -37,6 +37,7 @@ import (
 type Agent struct {
 	c      Config
 	log    zerolog.Logger // adds the time
+	clock  *clock
 	who    *identity
 	copyMu sync.Mutex // held while the file is swept or replaced
 	store  *copyFile
@@ -80,6 +81,7 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 	c = c.withDefaults()
 	a := &Agent{c: c, generations: verdict.NewGenerations(), control: rand.Text(), hurried: hurried()}
 	a.used = newReporter(a)
+	a.clock = newClock(c.Now, a.provenAt)
 	a.log = c.Log.Hook(zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, _ string) { e.Time("time", a.now()) }))
 	if c.OfflineWrite > c.OfflineRead {
 		a.log.Info().Str("offline_read", duration.Format(c.OfflineRead)).Str("offline_write", duration.Format(c.OfflineWrite)).
@@ -114,7 +116,15 @@ func Open(ctx context.Context, c Config) (*Agent, error) {
 }
 
 // now is the instant of one operation: UTC, whole seconds.
-func (a *Agent) now() time.Time { return a.c.Now().UTC().Truncate(time.Second) }
+func (a *Agent) now() time.Time { return a.clock.now().UTC().Truncate(time.Second) }
+
+// provenAt is the instant of the newest proof of freshness; zero: there is none yet.
+func (a *Agent) provenAt() time.Time {
+	if a.replica == nil {
+		return time.Time{}
+	}
+	return a.replica.Fresh()
+}
 
 // openStore opens the copy of the ledgers. A damaged one gives way to a new one: all that is in it can be pulled again.
 func (a *Agent) openStore() (err error) {
@@ -170,6 +180,7 @@ func (a *Agent) open(ctx context.Context) (err error) {
 
 // moved is told of every change of the replica once readers see it.
 func (a *Agent) moved(subjects []id.ID, cluster bool) {
+	a.used.moved(subjects)
 	if cluster {
 		a.generations.MoveAll()
 		return
@@ -177,7 +188,6 @@ func (a *Agent) moved(subjects []id.ID, cluster bool) {
 	for _, s := range subjects {
 		a.generations.Move(s)
 	}
-	a.used.moved(subjects)
 }
 
 // newHandler is the API with the metrics beside it. What is put around the API here does not see what takes the shortcut, which
@@ -189,7 +199,7 @@ func (a *Agent) newHandler() (http.Handler, error) {
 	}
 	api := httpapi.NewSidecar(a, httpapi.SidecarOptions{
 		ServerOptions: httpapi.ServerOptions{
-			Now: a.c.Now, Version: a.c.Version, Observe: a.observe, Stopping: a.http.Stopping(),
+			Now: a.clock.now, Version: a.c.Version, Observe: a.observe, Stopping: a.http.Stopping(),
 		},
 		Upstream: forward, Hosts: a.hosts(), Control: a.control, Passed: a.replica.Nudge,
 	})
@@ -277,7 +287,7 @@ func (a *Agent) Close() error {
 	if a.cached != nil {
 		a.cached.Close()
 	}
-	a.c.closeIdle()
+	closeIdle(a.c.Transport)
 	if a.replica != nil {
 		return a.replica.Close()
 	}
@@ -285,11 +295,4 @@ func (a *Agent) Close() error {
 		return nil
 	}
 	return a.store.Close()
-}
-
-// closeIdle ends connections to the authority that nobody uses.
-func (c Config) closeIdle() {
-	if t, ok := c.Transport.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
 }

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/token"
 )
 
@@ -125,5 +127,113 @@ func TestClock_ATokenFromTheFuture(t *testing.T) {
 	}
 	if a := w.introspect(s, text); a.status != 503 || a.code() != string(httpapi.Stale) {
 		t.Errorf("introspection, where nobody can be asked: %d %s", a.status, a.body)
+	}
+}
+
+// Offline, a clock that is set back makes nothing younger: neither the copy, nor a secret whose time was over. The next proof of
+// freshness comes from somebody who knows the time: with it the wall clock is believed again.
+func TestClock_SetBackWhileOffline(t *testing.T) {
+	t.Parallel()
+	w := start(t, 0)
+	writes, rotated := w.create("billing.write"), w.create("billing.read")
+	half := int64(30 * 60)
+	w.call(w.URL(), http.MethodPost, "/v1/credentials/"+rotated.ID+"/rotate", httpapi.RotateRequest{WindowSeconds: &half}, nil)
+	c, skew := w.skewed()
+	a, _ := w.runs(c)
+	authz := func(made httpapi.Created) answer {
+		return w.send(http.MethodGet, a.URL()+"/authz", basic(made.ClientID, made.ClientSecret), "")
+	}
+	w.eventually("the sidecar has it all", func() bool { return a.Status(w.now()).Cursors["local"] == w.head() })
+	for _, made := range []httpapi.Created{writes, rotated} {
+		if x := authz(made); x.status != 200 {
+			t.Fatalf("online: %d %s", x.status, x.body)
+		}
+	}
+	if err := w.Down(); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []time.Duration{61 * time.Minute, 10 * time.Minute} {
+		skew.Store(int64(at))
+		if x := authz(writes); x.status != 503 || x.code() != string(httpapi.Stale) {
+			t.Errorf("by a clock %s on: past the bound: %d %s, age %s", at, x.status, x.body, x.header.Get("Keyturn-Age"))
+		}
+		if x := authz(rotated); x.status != 401 {
+			t.Errorf("by a clock %s on: the superseded secret: %d %s", at, x.status, x.body)
+		}
+		var feed httpapi.Feed
+		told := w.send(http.MethodGet, a.URL()+"/v1/sidecar/feed", nil, "")
+		if err := json.Unmarshal(told.body, &feed); err != nil || feed.Age == nil || *feed.Age < 3600 {
+			t.Errorf("by a clock %s on: the feed: %v %s", at, err, told.body)
+		}
+	}
+	skew.Store(0)
+	w.ahead.Store(int64(2 * time.Minute)) // so that there is a newer proof at once
+	if err := w.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nobody := writes
+	nobody.ClientID = id.New(id.Client, w.now()).String()
+	w.eventually("the wall clock is believed again", func() bool {
+		authz(nobody) // who is not known has the ledgers pulled at once
+		return authz(writes).status == 200 && authz(rotated).status == 200
+	})
+}
+
+// machine has the two clocks of a host, and the newest proof that has come to it.
+type machine struct {
+	wall, fresh time.Time
+	up          time.Duration
+	now         func() time.Time
+}
+
+func newMachine() *machine {
+	m := &machine{wall: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), up: 5 * time.Hour}
+	m.fresh = m.wall
+	m.now = agent.NewClock(func() (time.Time, time.Duration) { return m.wall, m.up }, func() time.Time { return m.fresh })
+	m.now()
+	return m
+}
+
+func (m *machine) awake(d time.Duration)  { m.wall, m.up = m.wall.Add(d), m.up+d }
+func (m *machine) asleep(d time.Duration) { m.wall = m.wall.Add(d) }
+func (m *machine) set(d time.Duration)    { m.wall = m.wall.Add(d) }
+func (m *machine) proof()                 { m.fresh = m.wall }
+
+// Between two proofs of freshness time goes on by whichever clock says more, and never back.
+func TestClock_GoesOnBetweenProofs(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		story func(m *machine)
+		want  time.Duration // since the first proof
+	}{
+		"Runs":               {func(m *machine) { m.awake(time.Hour) }, time.Hour},
+		"Slept":              {func(m *machine) { m.asleep(time.Hour) }, time.Hour},
+		"SetBack":            {func(m *machine) { m.awake(time.Hour); m.set(-50 * time.Minute) }, time.Hour},
+		"SetBackUnseen":      {func(m *machine) { m.set(-10 * time.Second); m.awake(time.Hour) }, time.Hour},
+		"RunsOnAfterwards":   {func(m *machine) { m.awake(time.Hour); m.set(-50 * time.Minute); m.now(); m.awake(time.Hour) }, 2 * time.Hour},
+		"SetBackAfterASleep": {func(m *machine) { m.asleep(time.Hour); m.now(); m.set(-50 * time.Minute) }, time.Hour},
+		"SetBackAgain": {func(m *machine) {
+			m.awake(time.Hour)
+			m.set(-time.Hour)
+			m.now()
+			m.awake(time.Hour)
+			m.set(-time.Hour)
+		}, 2 * time.Hour},
+		"SetAhead":            {func(m *machine) { m.set(time.Hour) }, time.Hour},
+		"AheadAndBack":        {func(m *machine) { m.set(time.Hour); m.now(); m.set(-time.Hour) }, time.Hour},
+		"AProofSetsItRight":   {func(m *machine) { m.set(time.Hour); m.now(); m.set(-time.Hour); m.awake(time.Minute); m.proof() }, time.Minute},
+		"BehindTheProof":      {func(m *machine) { m.awake(time.Hour); m.now(); m.set(-2 * time.Hour) }, -time.Hour},
+		"BehindAndRightAgain": {func(m *machine) { m.awake(time.Hour); m.now(); m.set(-2 * time.Hour); m.now(); m.set(90 * time.Minute) }, time.Hour},
+		"NoProof":             {func(m *machine) { m.fresh = time.Time{}; m.set(time.Hour); m.now(); m.set(-time.Hour) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine()
+			began := m.wall
+			row.story(m)
+			if got := m.now().Sub(began); got != row.want {
+				t.Errorf("%s after the proof, want %s", got, row.want)
+			}
+		})
 	}
 }

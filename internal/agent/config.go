@@ -100,9 +100,7 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	if c.Transport == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.MaxIdleConnsPerHost = 16
-		c.Transport = t
+		c.Transport = newTransport(http.DefaultTransport.(*http.Transport).Clone())
 	}
 	return c
 }

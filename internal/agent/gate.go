@@ -34,7 +34,8 @@ func (a *Agent) Authenticate(ctx context.Context, at time.Time, p access.Proof) 
 	}
 	c, err := a.cached.Authenticate(ctx, at, p)
 	if errors.Is(err, access.ErrUnknown) {
-		err = a.learn(ctx, func(ctx context.Context) error {
+		known := func() bool { return a.knowsClient(ctx, at, p.ClientID) }
+		err = a.learn(ctx, known, func(ctx context.Context) error {
 			c, err = a.cached.Authenticate(ctx, at, p)
 			return err
 		})
@@ -71,7 +72,8 @@ func (a *Agent) check(ctx context.Context, at time.Time, text, audience string) 
 	}
 	c, err := a.cached.Check(ctx, at, text, audience)
 	if errors.Is(err, access.ErrUnknown) {
-		err = a.learn(ctx, func(ctx context.Context) error {
+		known := func() bool { return a.knowsSubject(ctx, at, text) }
+		err = a.learn(ctx, known, func(ctx context.Context) error {
 			c, err = a.cached.Check(ctx, at, text, audience)
 			return err
 		})
@@ -118,7 +120,7 @@ func (a *Agent) bound(scopes credential.Scopes) time.Duration {
 }
 
 // Issue implements httpapi.Node. What is beyond this peer's max_scopes is ErrBeyond, and so is everything for as long as
-// verifiers may not have seen its key and the authority answers, or this host has been removed. An authority whose ledger does
+// verifiers may not have seen its key and the authority may answer, or this host has been removed. An authority whose ledger does
 // not continue this copy is not asked: it would refuse what it has forgotten, and let in what it has forgotten to revoke.
 func (a *Agent) Issue(ctx context.Context, at time.Time, c access.Client, r access.TokenRequest) (access.Token, error) {
 	if err := a.fresh(at, asked(c, r)); err != nil {
@@ -127,7 +129,7 @@ func (a *Agent) Issue(ctx context.Context, at time.Time, c access.Client, r acce
 	forked := a.forked()
 	alone := forked != nil || httpapi.Alone(ctx)
 	switch {
-	case !alone && (a.removed(at) || a.unseen(ctx, at) && a.up.reachable.Load()):
+	case !alone && (a.removed(at) || a.unseen(ctx, at) && !a.up.gone.Load()):
 		return access.Token{}, access.ErrBeyond
 	case a.removed(at): // what it signs is dead everywhere
 		return access.Token{}, fmt.Errorf("%w: this host is no peer of the cluster any more, and the authority does not answer", access.ErrStale)
@@ -170,8 +172,8 @@ func (a *Agent) unseen(ctx context.Context, at time.Time) bool {
 }
 
 // mayGrant implements access.Options.MayGrant.
-func (a *Agent) mayGrant(scopes credential.Scopes) bool {
-	me, err := a.replica.Peer(context.Background(), a.now(), a.Self())
+func (a *Agent) mayGrant(ctx context.Context, at time.Time, scopes credential.Scopes) bool {
+	me, err := a.replica.Peer(ctx, at, a.Self())
 	return err == nil && me.MayGrant(scopes)
 }
 
@@ -204,7 +206,8 @@ func (a *Agent) Introspect(ctx context.Context, at time.Time, asker id.ID, scope
 		}
 	}
 	if errors.Is(err, access.ErrUnknown) {
-		err = a.learn(ctx, func(ctx context.Context) error {
+		known := func() bool { return a.knowsSubject(ctx, at, text) }
+		err = a.learn(ctx, known, func(ctx context.Context) error {
 			claims, active, err = a.gate.Introspect(ctx, at, asker, scopes, text)
 			return err
 		})

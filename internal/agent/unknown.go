@@ -10,10 +10,15 @@ import (
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/token"
 )
 
-// crowd is how many requests may wait for what is not known here: whoever makes up names must not fill the memory.
-const crowd = 1024
+// How many requests may wait for what is not known here: whoever makes up names must not fill the memory. The last places are for
+// credentials that are known here, whose new secret may not be: made-up names do not take those.
+const (
+	crowd     = 1024
+	strangers = 768
+)
 
 // atOnce marks a context in which nobody is asked and nothing is waited for.
 type atOnce struct{}
@@ -29,16 +34,16 @@ func mayAsk(ctx context.Context) error {
 }
 
 // learn tries again what is not known here, as soon as there is more in the copy, until a pull of the authority's ledger that
-// begins now has brought all that there is. Unknown is not revoked: where the authority cannot be asked, it is ErrStale.
-func (a *Agent) learn(ctx context.Context, try func(context.Context) error) error {
+// begins now has brought all that there is. Unknown is not revoked: where the authority cannot be asked, it is ErrStale. known
+// reports whether it is about a credential that is known here.
+func (a *Agent) learn(ctx context.Context, known func() bool, try func(context.Context) error) error {
 	if err := mayAsk(ctx); err != nil {
 		return err
 	}
-	if a.asking.Add(1) > crowd {
-		a.asking.Add(-1)
+	defer a.asking.Add(-1)
+	if n := a.asking.Add(1); n > crowd || n > strangers && !known() {
 		return fmt.Errorf("%w: this is not known here, and too many ask about such at the moment", access.ErrStale)
 	}
-	defer a.asking.Add(-1)
 	asking, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
 	pulled := make(chan error, 1)
@@ -57,6 +62,22 @@ func (a *Agent) learn(ctx context.Context, try func(context.Context) error) erro
 			return try(ctx)
 		}
 	}
+}
+
+// knowsClient says whether a client id is of a credential that is known here.
+func (a *Agent) knowsClient(ctx context.Context, at time.Time, clientID string) bool {
+	name, err := id.ParseClientID(clientID)
+	if err != nil {
+		return false
+	}
+	_, err = a.replica.Credential(ctx, at, name.Credential)
+	return err == nil
+}
+
+// knowsSubject says the same of a token, whose signature has not been checked.
+func (a *Agent) knowsSubject(ctx context.Context, at time.Time, text string) bool {
+	claims, err := token.Unverified(text)
+	return err == nil && a.knowsClient(ctx, at, claims.Subject)
 }
 
 // unasked is the ErrStale for what is not known here, and nobody could be asked.

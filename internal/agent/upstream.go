@@ -22,9 +22,12 @@ type upstream struct {
 	now    func() time.Time
 
 	reachable atomic.Bool // the last request for the ledger was answered
+	gone      atomic.Bool // it was not; before the first one nobody knows either
 	refused   atomic.Bool // the authority does not take this peer for one
 
-	mu      sync.Mutex
+	asking chan struct{} // holds one: who asks for a token, so that the others wait for that one
+
+	mu      sync.Mutex // held for a moment
 	bearer  string
 	renewAt time.Time
 }
@@ -36,7 +39,7 @@ func newUpstream(c Config, who *identity) (*upstream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: --authority: %w", ErrSettings, err)
 	}
-	return &upstream{client: client, who: who, now: c.Now}, nil
+	return &upstream{client: client, who: who, now: c.Now, asking: make(chan struct{}, 1)}, nil
 }
 
 // Ledger implements replica.Source. After an outage, and at the start, it does not wait for news: the answer alone is a proof
@@ -51,6 +54,7 @@ func (u *upstream) Ledger(ctx context.Context, after authority.Cursor, limit int
 		return err
 	})
 	u.reachable.Store(err == nil)
+	u.gone.Store(err != nil)
 	return page, err
 }
 
@@ -81,14 +85,37 @@ func (u *upstream) forget(bearer string) {
 	}
 }
 
-// token is the one that there is, or a new one by private_key_jwt (RFC 7523 §2.2).
+// token is the one that there is, or a new one. One caller asks for it; the others wait for that for as long as they can, and where
+// it did not come, the next one asks.
 func (u *upstream) token(ctx context.Context) (string, error) {
+	if bearer := u.good(); bearer != "" {
+		return bearer, nil
+	}
+	select {
+	case u.asking <- struct{}{}:
+		defer func() { <-u.asking }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if bearer := u.good(); bearer != "" {
+		return bearer, nil
+	}
+	return u.ask(ctx)
+}
+
+// good is the token that there is; "" where it has to be renewed.
+func (u *upstream) good() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	at := u.now().UTC()
-	if u.bearer != "" && at.Before(u.renewAt) {
-		return u.bearer, nil
+	if u.now().Before(u.renewAt) {
+		return u.bearer
 	}
+	return ""
+}
+
+// ask gets a token by private_key_jwt (RFC 7523 §2.2).
+func (u *upstream) ask(ctx context.Context) (string, error) {
+	at := u.now().UTC()
 	me := u.who.joined.PeerID.String()
 	assertion, err := u.who.peer.SignAssertion(token.Assertion{
 		Issuer: me, Subject: me, Audience: u.who.joined.Issuer, ID: rand.Text(),
@@ -105,6 +132,8 @@ func (u *upstream) token(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.bearer, u.renewAt = t.AccessToken, at.Add(time.Duration(t.ExpiresIn)*time.Second*3/4)
-	return u.bearer, nil
+	return t.AccessToken, nil
 }

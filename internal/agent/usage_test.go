@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/devcluster"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/id"
@@ -383,4 +384,25 @@ func TestReporter_RefusedForNowLosesNothing(t *testing.T) {
 		s := seenAt(w.versions()[1], "early")
 		return s != nil && s.Count == 6
 	})
+}
+
+// A change of the shared credential is told at once whatever else came with it.
+func TestReporter_HearsOfChangesBesideTheClusters(t *testing.T) {
+	t.Parallel()
+	w := start(t, 0)
+	a, err := agent.Open(t.Context(), w.another("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	client := id.New(id.Client, w.now())
+	for _, cluster := range []bool{false, true} {
+		if !a.Hurries([]id.ID{client, id.New(id.Cluster, w.now())}, cluster) {
+			t.Errorf("with a record of the cluster %v: not heard", cluster)
+		}
+	}
 }
