@@ -67,11 +67,8 @@ func (a *Authority) Bootstrap(ctx context.Context, o Origin, r BootstrapRequest,
 	f := founding{a: a, license: l, issuer: issuer, key: key, first: first}
 	var done Bootstrapped
 	err = a.commit(ctx, o, change{
-		touches: once.touching("bootstrap"),
+		once: once, touches: []string{"bootstrap"},
 		decide: func(ctx context.Context, d *draft) (err error) {
-			if err := a.Replay(ctx, d.At, once); err != nil {
-				return err
-			}
 			heads, err := a.store.Heads(ctx)
 			switch {
 			case err != nil:

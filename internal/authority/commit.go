@@ -18,8 +18,9 @@ import (
 // change is one write. decide looks at fresh state and drafts records; it may be called again when another writer was
 // faster. A draft without records writes nothing and is no error.
 type change struct {
-	touches []string // subjects and claims: changes that share one never share a batch, so decide sees the other's outcome
-	relies  []string // subjects that decide only reads: whoever touches one is in another batch
+	by      access.Caller // whom it is refused where the caller has died meanwhile; none: the authority itself
+	once    Once          // what it is answered under; the zero value: nothing
+	touches []string      // subjects and claims: changes that share one never share a batch, so decide sees the other's outcome
 	decide  func(ctx context.Context, d *draft) error
 
 	anywhere bool // every region may do it; else only home
@@ -70,6 +71,8 @@ type committer struct {
 
 type pending struct {
 	change   change
+	touches  []string // of the change, and its claim
+	relies   []string // subjects that are only read: whoever touches one is in another batch
 	draft    draft
 	snapshot *snapshot // what its caller has read; nil: nothing
 	done     chan error
@@ -89,7 +92,10 @@ func (a *Authority) commit(ctx context.Context, o Origin, c change) error {
 	if a.ClockBehind(o.At) {
 		return access.ErrClock
 	}
-	p := &pending{change: c, draft: draft{Origin: o}, snapshot: snapshotOf(ctx), done: make(chan error, 1)}
+	p := &pending{
+		change: c, touches: c.once.touching(c.touches), relies: relying(c.by),
+		draft: draft{Origin: o}, snapshot: snapshotOf(ctx), done: make(chan error, 1),
+	}
 	defer p.snapshot.end()
 	lead, err := a.queue.join(p)
 	if err != nil {
@@ -138,13 +144,13 @@ func (q *committer) next() []*pending {
 	var batch, later []*pending
 	taken, read := map[string]bool{}, map[string]bool{}
 	for _, p := range q.waiting {
-		if len(batch) == maxBatch || anyOf(p.change.touches, taken) || anyOf(p.change.touches, read) || anyOf(p.change.relies, taken) {
+		if len(batch) == maxBatch || anyOf(p.touches, taken) || anyOf(p.touches, read) || anyOf(p.relies, taken) {
 			later = append(later, p)
 		} else {
 			batch = append(batch, p)
 		}
-		mark(taken, p.change.touches) // what waits keeps its place before whoever came after it
-		mark(read, p.change.relies)
+		mark(taken, p.touches) // what waits keeps its place before whoever came after it
+		mark(read, p.relies)
 	}
 	q.waiting = later
 	q.leading = len(batch) > 0
@@ -267,11 +273,11 @@ func (a *Authority) decide(ctx context.Context, batch []*pending) []*pending {
 	var going []*pending
 	for _, p := range batch {
 		p.draft = draft{Origin: p.draft.Origin, region: a.o.Region}
-		if err := a.mayWrite(ctx, p.change); err != nil {
-			p.done <- err
-			continue
+		err := a.mayWrite(ctx, p)
+		if err == nil {
+			err = p.change.decide(ctx, &p.draft)
 		}
-		if err := p.change.decide(ctx, &p.draft); err != nil || len(p.draft.facts) == 0 {
+		if err != nil || len(p.draft.facts) == 0 {
 			p.done <- err
 			continue
 		}
@@ -280,16 +286,23 @@ func (a *Authority) decide(ctx context.Context, batch []*pending) []*pending {
 	return going
 }
 
-// mayWrite returns ErrNotHome for what only home may do, where it has moved meanwhile.
-func (a *Authority) mayWrite(ctx context.Context, c change) error {
-	if c.anywhere {
-		return nil
+// mayWrite returns ErrNotHome for what only home may do, where it has moved meanwhile. An earlier answer is given again, and a
+// caller whose credential or version has died, or whose token's issuer was removed, since its token was checked is refused. That
+// is decided under the head's compare-and-swap, so nothing that the dead made comes after their tombstone.
+func (a *Authority) mayWrite(ctx context.Context, p *pending) error {
+	if !p.change.anywhere {
+		if err := a.AtHome(ctx); err != nil {
+			return err
+		}
 	}
-	return a.AtHome(ctx)
+	if err := a.Replay(ctx, p.draft.At, p.change.once); err != nil {
+		return err
+	}
+	return a.stillIn(ctx, p.draft.At, p.change.by)
 }
 
 func touched(batch []*pending, subject string) bool {
-	return slices.ContainsFunc(batch, func(p *pending) bool { return slices.Contains(p.change.touches, subject) })
+	return slices.ContainsFunc(batch, func(p *pending) bool { return slices.Contains(p.touches, subject) })
 }
 
 func finish(batch []*pending, err error) {

@@ -61,11 +61,8 @@ func (a *Authority) Create(ctx context.Context, caller access.Caller, o Origin, 
 	}
 	var done Created
 	err = a.commit(ctx, o, change{
-		touches: once.touching(), relies: relying(caller),
+		by: caller, once: once,
 		decide: func(ctx context.Context, d *draft) (err error) {
-			if err := a.begin(ctx, d, caller, once); err != nil {
-				return err
-			}
 			if done.Credential, done.Secret, err = draftCredential(d, body, r.Key); err != nil {
 				return err
 			}

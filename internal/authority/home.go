@@ -70,11 +70,8 @@ func (a *Authority) moveHome(ctx context.Context, caller access.Caller, o Origin
 	}
 	var done MovedHome
 	err = a.commit(ctx, o, change{
-		touches: []string{c.ID.String()}, relies: relying(caller), anywhere: true,
+		by: caller, touches: []string{c.ID.String()}, anywhere: true,
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.begin(ctx, d, caller, Once{}); err != nil {
-				return err
-			}
 			now, err := a.Cluster(ctx)
 			if err != nil {
 				return err

@@ -55,11 +55,8 @@ func (a *Authority) CreateJoinKey(ctx context.Context, caller access.Caller, o O
 	}
 	body := ledger.JoinKeyBody{Name: r.Name, Region: r.Region, MaxScopes: r.MaxScopes, ExpiresAt: k.ExpiresAt}
 	err = a.commit(ctx, o, change{
-		touches: []string{k.ID.String()}, relies: relying(caller),
+		by: caller, touches: []string{k.ID.String()},
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.begin(ctx, d, caller, Once{}); err != nil {
-				return err
-			}
 			d.add(fact{kind: ledger.KindJoinKey, subject: k.ID, body: body, lists: []string{listJoinKeys}})
 			return nil
 		},
@@ -170,11 +167,8 @@ func (a *Authority) RevokeJoinKey(ctx context.Context, caller access.Caller, o O
 		return err
 	}
 	return a.commit(ctx, o, change{
-		touches: []string{target.String()}, relies: relying(caller), anywhere: true,
+		by: caller, touches: []string{target.String()}, anywhere: true,
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.begin(ctx, d, caller, Once{}); err != nil {
-				return err
-			}
 			k, err := a.findJoinKey(ctx, d.At, target)
 			if err != nil || k.Status(d.At) != peer.KeyActive {
 				return err

@@ -132,11 +132,8 @@ func (a *Authority) publishKey(ctx context.Context, o Origin, caller access.Call
 		return jwk.Key{}, err
 	}
 	err = a.commit(ctx, o, change{
-		touches: []string{c.ID.String()}, relies: relying(caller),
+		by: caller, touches: []string{c.ID.String()},
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.begin(ctx, d, caller, Once{}); err != nil {
-				return err
-			}
 			now, err := a.Cluster(ctx)
 			if err != nil || !needed(now) {
 				return err

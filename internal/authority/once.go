@@ -128,14 +128,12 @@ func (a *Authority) keep(ctx context.Context, d *draft, once Once, result any) e
 	return nil
 }
 
-// begin is how the decision on a caller's write begins: an earlier answer is given again, and a caller whose credential or
-// version has died, or whose token's issuer was removed, since its token was checked is refused. That is decided under the head's compare-and-swap, so nothing
-// that the dead made comes after their tombstone.
-func (a *Authority) begin(ctx context.Context, d *draft, caller access.Caller, once Once) error {
-	if err := a.Replay(ctx, d.At, once); err != nil || caller.Credential == nil {
-		return err
+// stillIn refuses a caller who has died since its token was checked.
+func (a *Authority) stillIn(ctx context.Context, at time.Time, caller access.Caller) error {
+	if caller.Credential == nil {
+		return nil
 	}
-	c, err := a.Credential(ctx, d.At, caller.ID())
+	c, err := a.Credential(ctx, at, caller.ID())
 	if err != nil {
 		return err
 	}
@@ -145,7 +143,7 @@ func (a *Authority) begin(ctx context.Context, d *draft, caller access.Caller, o
 	if caller.Issuer == nil {
 		return nil
 	}
-	p, err := a.Peer(ctx, d.At, caller.Issuer.ID)
+	p, err := a.Peer(ctx, at, caller.Issuer.ID)
 	if err == nil && p.Status() != peer.Active {
 		err = fmt.Errorf("%w: the peer that issued it was removed just now", access.ErrToken)
 	}
@@ -164,7 +162,7 @@ func relying(caller access.Caller) []string {
 }
 
 // touching adds the claim of an idempotent write to what a change touches.
-func (o Once) touching(subjects ...string) []string {
+func (o Once) touching(subjects []string) []string {
 	if o.Key != "" {
 		subjects = append(subjects, o.claimKey())
 	}

@@ -73,11 +73,8 @@ func (a *Authority) ChangePeer(ctx context.Context, caller access.Caller, o Orig
 	}
 	var done peer.Peer
 	err := a.commit(ctx, o, change{
-		touches: []string{target.String()}, relies: relying(caller),
+		by: caller, touches: []string{target.String()},
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.begin(ctx, d, caller, Once{}); err != nil {
-				return err
-			}
 			p, err := a.findPeer(ctx, d.At, target)
 			if err != nil {
 				return err
@@ -124,11 +121,8 @@ func (a *Authority) RemovePeer(ctx context.Context, caller access.Caller, o Orig
 		return err
 	}
 	return a.commit(ctx, o, change{
-		touches: []string{target.String(), nodes}, relies: relying(caller), anywhere: true,
+		by: caller, touches: []string{target.String(), nodes}, anywhere: true,
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.begin(ctx, d, caller, Once{}); err != nil {
-				return err
-			}
 			p, err := a.findPeer(ctx, d.At, target)
 			switch {
 			case err != nil:

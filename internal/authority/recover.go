@@ -76,11 +76,8 @@ func (a *Authority) VouchSealed(ctx context.Context, caller access.Caller, o Ori
 		return err
 	}
 	return a.commit(ctx, o, change{
-		touches: []string{c.ID.String()}, relies: relying(caller),
+		by: caller, touches: []string{c.ID.String()},
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.begin(ctx, d, caller, Once{}); err != nil {
-				return err
-			}
 			if !a.verifier.Trusts(key.Key.ID()) {
 				d.add(fact{kind: ledger.KindKey, subject: c.ID, body: ledger.KeyBody{
 					Use: ledger.UseLedger, Key: key.Key, Sealed: key.Sealed, Anchor: anchor,

@@ -24,11 +24,8 @@ func (a *Authority) Revoke(ctx context.Context, caller access.Caller, o Origin, 
 	}
 	return a.commit(ctx, o, change{
 		touches: []string{target.Credential.String(), listWriters}, // two revocations must not each count on the other's target
-		relies:  relying(caller), anywhere: true,
+		by:      caller, anywhere: true,
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.begin(ctx, d, caller, Once{}); err != nil {
-				return err
-			}
 			c, err := a.find(ctx, d.At, target)
 			if err != nil || revoked(c, target.Version) {
 				return err

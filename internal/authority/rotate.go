@@ -93,11 +93,8 @@ func (a *Authority) rotate(ctx context.Context, caller access.Caller, o Origin, 
 	}
 	var done Rotation
 	err := a.commit(ctx, o, change{
-		touches: once.touching(seen.ID.String()), relies: relying(caller),
+		by: caller, once: once, touches: []string{seen.ID.String()},
 		decide: func(ctx context.Context, d *draft) error {
-			if err := a.begin(ctx, d, caller, once); err != nil {
-				return err
-			}
 			now, err := a.Credential(ctx, d.At, seen.ID)
 			if err != nil {
 				return err
