@@ -391,7 +391,13 @@ func TestAgent_Feed(t *testing.T) {
 	case <-time.After(15 * time.Second):
 		t.Error("nothing was heard of the revocation")
 	}
-	for _, bad := range []string{"?wait_seconds=31", "?wait_seconds=x", "?after=x", "?after=local:1&after=local:2"} {
+	if read("").Complete || read("?ask=false").Complete {
+		t.Error("an answer is complete although nobody was asked")
+	}
+	w.eventually("the authority was asked", func() bool { return read("?ask=true").Complete })
+	for _, bad := range []string{
+		"?wait_seconds=31", "?wait_seconds=x", "?after=x", "?after=local:1&after=local:2", "?ask=yes", "?after=local:1", "?after=x" + first.Cursor,
+	} {
 		if a := w.send(http.MethodGet, url+bad, nil, ""); a.status != 400 {
 			t.Errorf("%s: %d %s", bad, a.status, a.body)
 		}

@@ -60,9 +60,29 @@ func (a *Agent) Ready(ctx context.Context, at time.Time) map[string]string {
 
 const clockIsBehind = "the clock of this host is behind the newest proof of freshness: set it right, nothing is decided until then"
 
-// Feed implements httpapi.Sidecar. Its cursor says how far the ledgers have been read, and which denials were told: a denial
-// between two requests is news for the second.
-func (a *Agent) Feed(ctx context.Context, at time.Time, after string, wait time.Duration) (httpapi.Feed, error) {
+// Feed implements httpapi.Sidecar. Its cursor says how far which copy of the ledgers has been read, and which denials were told:
+// a denial between two requests is news for the second.
+func (a *Agent) Feed(ctx context.Context, at time.Time, q httpapi.FeedQuery) (httpapi.Feed, error) {
+	complete := false
+	if q.Ask {
+		complete = a.asked(ctx)
+		at = a.now() // it took a moment
+	}
+	f, err := a.feedAfter(ctx, at, q.After, q.Wait)
+	f.Complete = complete
+	return f, err
+}
+
+// asked has the authority asked for what is not known here, with all others who ask, and reports whether that brought all that
+// there is: then what is still not known does not exist.
+func (a *Agent) asked(ctx context.Context) bool {
+	asking, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	return a.replica.Pull(asking) == nil && !a.farFromHome(ctx)
+}
+
+// feedAfter is what is new after a cursor; where nothing is, it waits that long for it.
+func (a *Agent) feedAfter(ctx context.Context, at time.Time, after string, wait time.Duration) (httpapi.Feed, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
@@ -85,12 +105,8 @@ func (a *Agent) Feed(ctx context.Context, at time.Time, after string, wait time.
 
 func (a *Agent) feed(ctx context.Context, at time.Time, after string) (httpapi.Feed, error) {
 	read, _, _ := strings.Cut(after, deniedMark)
-	cursor, err := authority.ParseCursor(read)
-	if err != nil {
-		return httpapi.Feed{}, err
-	}
-	denied := a.denied.list()                      // before the rest: what is denied meanwhile is told again
-	dead, next, err := a.replica.Dead(ctx, cursor) // before the keys: a peer that is among the dead is not among these
+	denied := a.denied.list()                    // before the rest: what is denied meanwhile is told again
+	dead, next, err := a.replica.Dead(ctx, read) // before the keys: a peer that is among the dead is not among these
 	if err != nil {
 		return httpapi.Feed{}, err
 	}
@@ -104,7 +120,7 @@ func (a *Agent) feed(ctx context.Context, at time.Time, after string) (httpapi.F
 	}
 	f := httpapi.Feed{
 		ClusterID: cluster.ID.String(), Issuer: cluster.Issuer, Keys: cluster.JWKS(), Peers: []httpapi.Grant{}, Dead: []httpapi.Dead{},
-		Cursor: next.String() + deniedMark + sumOf(denied), Age: a.ageSeconds(at), Bounds: a.bounds(), Denied: denied,
+		Cursor: next + deniedMark + sumOf(denied), Age: a.ageSeconds(at), Bounds: a.bounds(), Denied: denied,
 	}
 	for _, k := range cluster.Keys {
 		if k.RetiredAt.IsZero() {

@@ -11,6 +11,13 @@ import (
 	"github.com/keyturn/keyturn/internal/jwk"
 )
 
+// FeedQuery is what a verifier asks for.
+type FeedQuery struct {
+	After string        // the cursor of the answer before; "": everything
+	Wait  time.Duration // for news, where there are none
+	Ask   bool          // the authority is to be asked first whether there are any
+}
+
 // Feed is what verifiers in other processes live on: the keys, and what is dead for ever.
 type Feed struct {
 	ClusterID string   `json:"cluster_id"`
@@ -22,6 +29,10 @@ type Feed struct {
 	Age       *int     `json:"age_seconds"` // since the last proof of freshness; null: there was none
 	Bounds    Bounds   `json:"bounds"`
 	Denied    []string `json:"denied"` // on this host
+
+	// Complete says that FeedQuery.Ask was set and that the authority at home has answered since: a key or a peer of which nothing
+	// was told does not exist. Without it, it may.
+	Complete bool `json:"complete"`
 }
 
 // Grant says whose key a key is, and what its owner may grant; null for whatever a credential has.
@@ -83,8 +94,23 @@ func (s sidecar) feed(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	f, err := s.node.Feed(c.Context(), c.at, query.Get("after"), wait)
+	ask, err := flag("ask", query.Get("ask"))
+	if err != nil {
+		return answer{}, err
+	}
+	f, err := s.node.Feed(c.Context(), c.at, FeedQuery{After: query.Get("after"), Wait: wait, Ask: ask})
 	return answer{body: f}, err
+}
+
+// flag reads a parameter that is true or false; "" is false.
+func flag(name, text string) (bool, error) {
+	switch text {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	}
+	return false, refuse(http.StatusBadRequest, InvalidRequest, name+" has to be true or false")
 }
 
 // waiting reads wait_seconds; "" is no wait.

@@ -22,9 +22,8 @@ type Sidecar interface {
 	// Denies reports whether a token says to be of a credential, a version or an issuer that is denied on this host. It is not
 	// verified: a sidecar passes it on, or does not.
 	Denies(token string) bool
-	// Feed returns what has died since a cursor, "" for all; where nothing has, it waits that long for it. It returns
-	// access.ErrRequest for what is no cursor.
-	Feed(ctx context.Context, at time.Time, after string, wait time.Duration) (Feed, error)
+	// Feed returns what has died since a cursor. It returns access.ErrRequest for what is no cursor of the copy that it has now.
+	Feed(ctx context.Context, at time.Time, q FeedQuery) (Feed, error)
 	// Status is for people and for GET /v1/sidecar/status.
 	Status(at time.Time) SidecarStatus
 

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -28,6 +29,7 @@ const proofKey = "freshness"
 
 // book is one copy of the ledgers, in one store.
 type book struct {
+	epoch    string // of this copy since it was opened, and of no other: see Dead
 	store    authority.Store
 	reader   *authority.Reader
 	verifier *ledger.Verifier
@@ -63,7 +65,7 @@ type proven struct {
 func openBook(ctx context.Context, kept authority.Store, anchor jwk.Key) (*book, error) {
 	store := newPacked(kept)
 	b := &book{
-		store: store, reader: authority.NewReader(store, ledger.Read, true), verifier: ledger.NewVerifier(anchor),
+		epoch: rand.Text(), store: store, reader: authority.NewReader(store, ledger.Read, true), verifier: ledger.NewVerifier(anchor),
 		chains: map[string]ledger.Chain{},
 	}
 	if err := b.load(ctx); err != nil {

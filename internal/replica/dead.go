@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/authority"
@@ -24,37 +25,53 @@ type Dead struct {
 // longWalk is how many records after a cursor are looked through; beyond that all that is dead is listed.
 const longWalk = 10_000
 
-// Dead returns what has died after a cursor, maybe more than that, and the next cursor. From the beginning, and from a cursor
-// that is not one of this copy's, it returns all that is dead. It returns access.ErrUnavailable.
-func (r *Replica) Dead(ctx context.Context, after authority.Cursor) ([]Dead, authority.Cursor, error) {
+// Dead returns what has died after a cursor, maybe more than that, and the next cursor; from the beginning, "", all that is
+// dead. A cursor names the copy that gave it, and is no cursor of one that was opened or put in its place later: the same
+// numbers may stand for other records there, and what was dead may not be. Whoever has one has to begin anew, and to forget what
+// was told before. Dead returns access.ErrRequest for such a cursor, and access.ErrUnavailable.
+func (r *Replica) Dead(ctx context.Context, after string) (list []Dead, next string, err error) {
 	b, done := r.reading()
 	defer done()
-	next := b.cursors() // before anything is read: what comes meanwhile is told again
-	names, err := b.candidates(ctx, after, next)
+	now := b.cursors() // before anything is read: what comes meanwhile is told again
+	from, err := b.place(after, now)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: look for what has died: %w", access.ErrUnavailable, err)
+		return nil, "", err
 	}
-	var list []Dead
+	names, err := b.candidates(ctx, from, now)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: look for what has died: %w", access.ErrUnavailable, err)
+	}
 	for _, name := range names {
 		d, dead, err := b.dead(ctx, name)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w: %s: %w", access.ErrUnavailable, name, err)
+			return nil, "", fmt.Errorf("%w: %s: %w", access.ErrUnavailable, name, err)
 		}
 		if dead {
 			list = append(list, d)
 		}
 	}
-	return list, next, nil
+	return list, b.epoch + epochMark + now.String(), nil
+}
+
+// epochMark stands between the two parts of Dead's cursor: whose it is, and how far the ledgers have been looked through.
+const epochMark = "/"
+
+// place reads one of Dead's cursors.
+func (b *book) place(text string, now authority.Cursor) (authority.Cursor, error) {
+	if text == "" {
+		return nil, nil
+	}
+	epoch, read, _ := strings.Cut(text, epochMark)
+	c, err := authority.ParseCursor(read)
+	if err != nil || epoch != b.epoch || !reached(now, c) {
+		return nil, fmt.Errorf("%w: %.128q is no cursor of this copy of the ledgers: begin without one", access.ErrRequest, text)
+	}
+	return c, nil
 }
 
 // candidates are the subjects that may have died after a cursor.
 func (b *book) candidates(ctx context.Context, after, now authority.Cursor) ([]string, error) {
 	distance := uint64(0)
-	for region, seq := range after {
-		if seq > now[region] {
-			return b.all(ctx, listDead)
-		}
-	}
 	for region, seq := range now {
 		distance += seq - after[region]
 	}

@@ -1,18 +1,21 @@
 package replica_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/ledger"
 	"github.com/keyturn/keyturn/internal/replica"
 )
 
-func (h *host) dead(after authority.Cursor) (map[id.ID][]int, authority.Cursor) {
+func (h *host) dead(after string) (map[id.ID][]int, string) {
 	h.t.Helper()
 	list, next, err := h.r.Dead(ctx, after)
 	if err != nil {
@@ -33,7 +36,7 @@ func TestDead_SinceACursor(t *testing.T) {
 	s.rotate("local", partly, 2, start.Add(time.Hour))
 	s.rotate("local", alive, 2, start.Add(time.Hour)) // a deadline is not a death
 	h.pull(s)
-	none, first := h.dead(nil)
+	none, first := h.dead("")
 	if len(none) != 0 {
 		t.Errorf("dead before anything died: %v", none)
 	}
@@ -52,22 +55,76 @@ func TestDead_SinceACursor(t *testing.T) {
 	}
 	s.revoke("local", partly, 2)
 	h.pull(s)
-	since, third := h.dead(second)
+	since, _ = h.dead(second)
 	if diff := cmp.Diff(map[id.ID][]int{partly: nil}, since); diff != "" {
 		t.Errorf("since the second time:\n%s", diff)
 	}
 	want[partly] = nil
-	for name, after := range map[string]authority.Cursor{
-		"Beginning": nil, "AnotherCopys": {"local": third["local"] + 1}, "UnknownRegion": {"elsewhere": 1},
-	} {
-		if all, _ := h.dead(after); !cmp.Equal(want, all) {
-			t.Errorf("%s:\n%s", name, cmp.Diff(want, all))
-		}
+	if all, _ := h.dead(""); !cmp.Equal(want, all) {
+		t.Errorf("from the beginning:\n%s", cmp.Diff(want, all))
 	}
 	h.reopen()
-	if all, _ := h.dead(nil); !cmp.Equal(want, all) {
+	if all, _ := h.dead(""); !cmp.Equal(want, all) {
 		t.Errorf("after a restart:\n%s", cmp.Diff(want, all))
 	}
+}
+
+// What this copy has not given is no cursor.
+func TestDead_NoCursorOfThisCopy(t *testing.T) {
+	t.Parallel()
+	s, h := newScribe(t, "local"), newHost(t, "anchor")
+	s.create("local")
+	h.pull(s)
+	_, cursor := h.dead("")
+	epoch, read, _ := strings.Cut(cursor, "/")
+	for name, after := range map[string]string{
+		"BeyondIt": epoch + "/local:99", "UnknownRegion": epoch + "/" + read + ",elsewhere:1", "NoNumber": epoch + "/local:x",
+		"AnotherCopys": "x/" + read, "OfNone": read, "AsOfOld": "/" + read,
+	} {
+		if _, _, err := h.r.Dead(ctx, after); !errors.Is(err, access.ErrRequest) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	h.reopen() // maybe from a backup of this host: with the same numbers, it may go on differently
+	if _, _, err := h.r.Dead(ctx, cursor); !errors.Is(err, access.ErrRequest) {
+		t.Errorf("after a restart: %v", err)
+	}
+}
+
+// The copy that takes the place of another tells nothing after a cursor of that one: under the same numbers are other records.
+func TestDead_AfterAResync(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, w *waiter, h *host) {
+		var victim, spared id.ID
+		w.set(func() { w.region, victim, spared = "local", w.create("local"), w.create("local") })
+		synctest.Wait()
+		backup := len(w.lines["local"])
+		w.set(func() { w.revoke("local", spared, 0) })
+		time.Sleep(2 * time.Second)
+		all, cursor := h.dead("")
+		if diff := cmp.Diff(map[id.ID][]int{spared: nil}, all); diff != "" {
+			t.Errorf("before:\n%s", diff)
+		}
+		w.set(func() { w.lines["local"] = w.lines["local"][:backup] })
+		_ = h.r.Pull(t.Context())
+		w.set(func() {
+			w.revoke("local", victim, 0)
+			w.create("local")
+		})
+		if err := h.r.Resync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := h.r.Dead(ctx, cursor); !errors.Is(err, access.ErrRequest) {
+			t.Errorf("the cursor of the copy before: %v", err)
+		}
+		all, cursor = h.dead("")
+		if diff := cmp.Diff(map[id.ID][]int{victim: nil}, all); diff != "" {
+			t.Errorf("after:\n%s", diff)
+		}
+		if again, _ := h.dead(cursor); len(again) != 0 {
+			t.Errorf("after the newest cursor: %v", again)
+		}
+	})
 }
 
 // A version that grew beside an emergency is dead when it arrives.
@@ -77,7 +134,7 @@ func TestDead_BornDead(t *testing.T) {
 	subject := s.create("local")
 	s.rotate("local", subject, 2, time.Time{})
 	h.pull(s)
-	_, cursor := h.dead(nil)
+	_, cursor := h.dead("")
 	s.rotate("other", subject, 3, start.Add(time.Hour)) // from version 2 of its own region, which nobody has heard of
 	h.pull(s)
 	since, _ := h.dead(cursor)
@@ -95,7 +152,7 @@ func TestDead_BeforeItsCreation(t *testing.T) {
 	s.revoke("other", whole, 0)
 	s.revoke("other", part, 1)
 	h.apply(s.only(s.page(nil, 100), "other"))
-	all, _ := h.dead(nil)
+	all, _ := h.dead("")
 	if diff := cmp.Diff(map[id.ID][]int{whole: nil, part: {1}}, all); diff != "" {
 		t.Errorf("dead:\n%s", diff)
 	}

@@ -180,7 +180,7 @@ func same(t *rapid.T, s *scribe, r *replica.Replica, subjects []id.ID) {
 
 // checkDead holds the list of the dead against a credential.
 func checkDead(t *rapid.T, r *replica.Replica, c *credential.Credential) {
-	list, _, err := r.Dead(ctx, nil)
+	list, _, err := r.Dead(ctx, "")
 	if err != nil {
 		t.Fatal(err)
 	}

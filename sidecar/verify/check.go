@@ -33,7 +33,8 @@ type Claims struct {
 }
 
 // Check says who holds the token, if it is good now, and for what is wanted. The error is an ErrInvalid, an ErrForbidden or
-// an ErrStale. Only a token whose key or issuer is not known waits for the source, until ctx is done: a second, mostly.
+// an ErrStale. Only a token whose key or issuer is not known, or which is from the future, waits for the source, until ctx is
+// done: a second, mostly.
 func (v *Verifier) Check(ctx context.Context, token string, want Want) (Claims, error) {
 	at := v.now()
 	s := v.state.Load()
@@ -43,14 +44,12 @@ func (v *Verifier) Check(ctx context.Context, token string, want Want) (Claims, 
 	j, seen := v.tokens.Get(at, token)
 	if !seen {
 		var err error
-		if j, s, err = v.judge(at, token); errors.Is(err, access.ErrUnknown) || errors.Is(err, access.ErrEarly) {
-			if err = v.ask(ctx); err == nil {
-				at = v.now() // time has passed, and a deadline with it
-				j, s, err = v.judge(at, token)
+		if j, s, err = v.judge(at, token); behind(err) {
+			unsure := v.asks.Wait(ctx)
+			at = v.now() // time has passed, and a deadline with it
+			if j, s, err = v.judge(at, token); behind(err) && unsure != nil {
+				err = undecided(err, unsure)
 			}
-		}
-		if errors.Is(err, access.ErrEarly) {
-			err = v.early(err)
 		}
 		if err != nil {
 			return Claims{}, err
@@ -77,23 +76,18 @@ func (v *Verifier) judge(at time.Time, text string) (*judged, *state, error) {
 	return j, s, nil
 }
 
-// ask waits for a reading of the source, where a token rests on a key or a peer that it had not told of: they may be as new as
-// the token.
-func (v *Verifier) ask(ctx context.Context) error {
-	if err := v.asks.Wait(ctx); err != nil {
-		return stale("the key or the issuer of the token is not known here, and cannot be looked up", err)
-	}
-	return nil
+// behind reports whether a refusal may only mean that the source has to be asked: the token's key or peer is not known here, and
+// may be as new as the token; or the token is from the future of a clock that may be the wrong one.
+func behind(refused error) bool {
+	return errors.Is(refused, access.ErrUnknown) || errors.Is(refused, access.ErrEarly)
 }
 
-// early says what it means that a token is still from the future after the source was asked: refused, an ErrInvalid, where the
-// clock of this host is right for all that is known. It is no answer where the source has no proof of freshness: the sidecar of
-// a host whose clock is behind tells of none.
-func (v *Verifier) early(refused error) error {
-	if s := v.state.Load(); s != nil && !s.alone && !s.known {
-		return stale("the token is from the future by the clock of this host, which may be behind", nil)
+// undecided is what becomes of such a refusal where the source could not tell all that there is: neither yes nor no.
+func undecided(refused, unsure error) error {
+	if errors.Is(refused, access.ErrEarly) {
+		return stale("the token is from the future by the clock of this host, which may be behind", unsure)
 	}
-	return refused
+	return stale("the key or the issuer of the token is not known here, and nobody who would know can be asked", unsure)
 }
 
 // suits compares a good token with what is wanted.

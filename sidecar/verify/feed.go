@@ -27,12 +27,15 @@ func (*feed) pace() pace {
 	return pace{wait: 20 * time.Second, every: time.Second, gap: time.Second, slow: 5 * time.Second}
 }
 
-func (f *feed) read(ctx context.Context, after string, wait time.Duration) (httpapi.Feed, error) {
-	query := url.Values{"after": {after}, "wait_seconds": {strconv.Itoa(int(wait / time.Second))}}
-	body, err := f.get(ctx, f.base+"/v1/sidecar/feed?"+query.Encode(), wait, maxFeed)
+func (f *feed) read(ctx context.Context, q httpapi.FeedQuery) (httpapi.Feed, error) {
+	query := url.Values{"after": {q.After}, "wait_seconds": {strconv.Itoa(int(q.Wait / time.Second))}}
+	if q.Ask {
+		query.Set("ask", "true")
+	}
+	body, err := f.get(ctx, f.base+"/v1/sidecar/feed?"+query.Encode(), q.Wait, maxFeed)
 	var r refusal
 	switch {
-	case errors.As(err, &r) && r.status == http.StatusBadRequest && after != "":
+	case errors.As(err, &r) && r.status == http.StatusBadRequest && q.After != "":
 		return httpapi.Feed{}, fmt.Errorf("%w: %w", errCursor, err)
 	case errors.As(err, &r) && r.wrong():
 		return httpapi.Feed{}, fmt.Errorf("%w: there is no feed for this host", err)

@@ -12,9 +12,9 @@ import (
 
 // source is what a Verifier learns from.
 type source interface {
-	// read returns what is new after a cursor, "" for everything; a source that can wait for it does, that long. It returns
-	// an errWrong for what trying again does not mend, and errCursor for a cursor that is not known.
-	read(ctx context.Context, after string, wait time.Duration) (httpapi.Feed, error)
+	// read returns what is new after a cursor; a source that can wait for it does. It returns an errWrong for what trying again
+	// does not mend, and errCursor for a cursor that is not known: what was told before may not hold any more.
+	read(ctx context.Context, q httpapi.FeedQuery) (httpapi.Feed, error)
 	pace() pace
 	close()
 }
@@ -35,7 +35,7 @@ var (
 // begin reads the source for the first time, as often as it takes until ctx is done.
 func (v *Verifier) begin(ctx context.Context) error {
 	for failures := 1; ; failures++ {
-		err := v.learn(ctx, 0)
+		err := v.learn(ctx, httpapi.FeedQuery{})
 		if err == nil || errors.Is(err, errWrong) {
 			return err
 		}
@@ -46,7 +46,7 @@ func (v *Verifier) begin(ctx context.Context) error {
 }
 
 // follow reads the source until ctx is done: one reading at a time, so that what is learned has an order. What a check asks
-// for cuts a waiting one short.
+// for cuts a waiting one short, and has a sidecar ask its authority.
 func (v *Verifier) follow(ctx context.Context) {
 	p := v.source.pace()
 	for failures := 0; ctx.Err() == nil; {
@@ -57,10 +57,14 @@ func (v *Verifier) follow(ctx context.Context) {
 			wait = 0
 		}
 		floor := time.NewTimer(backoff.Jitter(p.every, backoff.Fifth))
-		err := v.learn(reading, wait)
+		err := v.learn(reading, httpapi.FeedQuery{Wait: wait, Ask: asked != nil})
 		cut := reading.Err() != nil
 		cancel()
-		asked.Done(err)
+		if err != nil {
+			asked.Done(err)
+		} else {
+			asked.Done(v.state.Load().unsure())
+		}
 		switch {
 		case err == nil:
 			failures = 0
@@ -96,12 +100,13 @@ func pause(failures int, most time.Duration) time.Duration {
 	return backoff.Jitter(backoff.Grown(failures, firstPause, most), backoff.Fifth)
 }
 
-// learn does one reading.
-func (v *Verifier) learn(ctx context.Context, wait time.Duration) error {
+// learn does one reading, after the cursor of the one before.
+func (v *Verifier) learn(ctx context.Context, q httpapi.FeedQuery) error {
 	before := v.state.Load()
 	if before != nil {
 		asOf := v.now() // before the request: what it says of its age holds for an instant that is not earlier
-		f, err := v.source.read(ctx, before.cursor, wait)
+		q.After = before.cursor
+		f, err := v.source.read(ctx, q)
 		if err == nil && f.ClusterID == before.cluster {
 			return v.apply(f, before, asOf)
 		}
@@ -110,7 +115,7 @@ func (v *Verifier) learn(ctx context.Context, wait time.Duration) error {
 		}
 	}
 	asOf := v.now()
-	f, err := v.source.read(ctx, "", 0)
+	f, err := v.source.read(ctx, httpapi.FeedQuery{Ask: q.Ask})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (*keySet) pace() pace {
 }
 
 // read returns the keys as a feed that knows of no owners and of nobody who is dead.
-func (k *keySet) read(ctx context.Context, _ string, _ time.Duration) (httpapi.Feed, error) {
+func (k *keySet) read(ctx context.Context, _ httpapi.FeedQuery) (httpapi.Feed, error) {
 	if k.url == "" {
 		if err := k.discover(ctx); err != nil {
 			return httpapi.Feed{}, err
@@ -48,7 +48,8 @@ func (k *keySet) read(ctx context.Context, _ string, _ time.Duration) (httpapi.F
 		return httpapi.Feed{}, fmt.Errorf("read the key set: %w", err)
 	}
 	now := 0
-	return httpapi.Feed{Issuer: k.issuer, Keys: set, Age: &now, Bounds: httpapi.Bounds{Read: offlineRead, Write: offlineWrite}}, nil
+	bounds := httpapi.Bounds{Read: offlineRead, Write: offlineWrite}
+	return httpapi.Feed{Issuer: k.issuer, Keys: set, Age: &now, Bounds: bounds, Complete: true}, nil
 }
 
 // discover reads where the key set is (RFC 8414 §3, OpenID Connect Discovery §4).

@@ -122,6 +122,47 @@ func TestVerifier_FromTheFuture(t *testing.T) {
 	})
 }
 
+// A token whose key or peer is not known is refused once the authority was asked. Where it cannot be, and before there is any proof
+// of how fresh the sidecar is, that is neither yes nor no; and what it has all the same, it tells.
+func TestVerifier_UnknownIsNotInvalid(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		cutOff, unproven bool
+		err              error
+	}{
+		"Asked":    {false, false, verify.ErrInvalid},
+		"CutOff":   {true, false, verify.ErrStale},
+		"Unproven": {false, true, verify.ErrStale},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, v := open(t)
+			w.set(func() {
+				w.cutOff = row.cutOff
+				if row.unproven {
+					w.age = nil
+				}
+			})
+			key := sign(t, newSigner(t, edKey("unknown")), claims())
+			peers := w.sign(authorityI, func(c *token.Claims) { c.Subject, c.Scope = lateI.String(), "ledger.read" })
+			early := w.sign(authorityI, func(c *token.Claims) { c.IssuedAt, c.ExpiresAt = c.IssuedAt+45, c.ExpiresAt+45 })
+			for _, text := range []string{key, peers, early} {
+				_, err := v.Check(t.Context(), text, verify.Want{})
+				is(t, err, row.err)
+			}
+			expired := sign(t, newSigner(t, edKey("unknown")), func() token.Claims { c := claims(); c.ExpiresAt = now.Unix(); return c }())
+			_, err := v.Check(t.Context(), expired, verify.Want{})
+			is(t, err, verify.ErrInvalid) // nobody has to be asked about that
+			if row.unproven {
+				return
+			}
+			w.quiet(func() { w.join(lateI, "peers.read") })
+			_, err = v.Check(t.Context(), w.sign(lateI, nil), verify.Want{})
+			is(t, err, nil)
+		})
+	}
+}
+
 // bubble is a world in virtual time.
 func bubble(t *testing.T, o verify.Options, test func(t *testing.T, w *world, v *verify.Verifier)) {
 	t.Helper()
@@ -139,6 +180,13 @@ func (w *world) read() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.reads
+}
+
+// asks says how often a reading had the authority asked.
+func (w *world) asks() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked
 }
 
 func TestVerifier_HearsAtOnce(t *testing.T) {
@@ -230,7 +278,7 @@ func TestVerifier_AsksOnceForAll(t *testing.T) {
 		}
 		w.quiet(func() { w.join(lateI, "peers.read") })
 		late := w.sign(lateI, nil)
-		reads := w.read()
+		reads, asked := w.read(), w.asks()
 		var good, refused atomic.Int32
 		for i := range 100 {
 			go func() {
@@ -253,6 +301,9 @@ func TestVerifier_AsksOnceForAll(t *testing.T) {
 		}
 		if n := w.read() - reads; n != 2 { // that, and the next waiting one
 			t.Errorf("%d readings", n)
+		}
+		if n := w.asks() - asked; n != 1 {
+			t.Errorf("the authority was asked %d times", n)
 		}
 		for range 5 {
 			_, err := v.Check(context.Background(), unknown, verify.Want{})

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -30,6 +31,7 @@ type state struct {
 	denied   *graves
 	cursor   string
 
+	complete    bool          // of whom nothing is known here, nothing is known anywhere: the authority was asked
 	known       bool          // there was a proof of freshness
 	age         time.Duration // of that, at asOf
 	asOf        time.Time
@@ -80,7 +82,7 @@ func newState(f httpapi.Feed, before *state, asOf time.Time, o Options) (*state,
 	}
 	s := &state{
 		alone: o.KeysOnly, cluster: f.ClusterID, issuer: f.Issuer, cursor: f.Cursor, asOf: asOf,
-		denied: denied(f.Denied),
+		denied: denied(f.Denied), complete: f.Complete,
 	}
 	s.audience = unique.Make(cmp.Or(o.Audience, f.Issuer)).Value() // the same memory as in claims: quickly compared
 	if f.Age != nil {
@@ -145,6 +147,22 @@ func (s *state) take(set jwk.Set, before *state) {
 // wait is how long a reading may wait for news, at most: it also tells the age, which has to be known before it is too old.
 func (s *state) wait(most time.Duration) time.Duration {
 	return min(most, max(s.write.most/4, time.Second))
+}
+
+var (
+	errUnproven = errors.New("the sidecar has no proof of freshness, or the clock of this host is behind it")
+	errUnasked  = errors.New("the sidecar could not ask the authority at home")
+)
+
+// unsure is nil where a reading that a check has asked for has brought all that there is: see state.complete.
+func (s *state) unsure() error {
+	switch {
+	case !s.known:
+		return errUnproven
+	case !s.complete:
+		return errUnasked
+	}
+	return nil
 }
 
 // tells reports whether s has news that the state before did not have. What an operator denies moves no cursor.

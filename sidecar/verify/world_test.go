@@ -101,6 +101,8 @@ type world struct {
 	graves      []grave       // in order
 	fails       error
 	reads       int  // of the feed
+	asked       int  // those of them that had the authority asked
+	cutOff      bool // it cannot be asked
 	forgets     bool // it knows no cursor
 	hasty       bool // it never waits
 	still       bool // a change moves no cursor
@@ -277,25 +279,30 @@ func (w *world) KeySet(context.Context, time.Time) (jwk.Set, error) {
 }
 
 // Feed implements httpapi.Sidecar.
-func (w *world) Feed(ctx context.Context, _ time.Time, after string, wait time.Duration) (httpapi.Feed, error) {
+func (w *world) Feed(ctx context.Context, _ time.Time, q httpapi.FeedQuery) (httpapi.Feed, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reads++
+	if q.Ask {
+		w.asked++
+	}
 	if w.fails != nil {
 		return httpapi.Feed{}, w.fails
 	}
 	from := 0
-	if after != "" {
-		n, err := strconv.Atoi(after)
+	if q.After != "" {
+		n, err := strconv.Atoi(q.After)
 		if err != nil || n > w.changes || w.forgets {
 			return httpapi.Feed{}, access.ErrRequest
 		}
 		from = n
 	}
-	if after != "" && from == w.changes && wait > 0 && !w.hasty {
-		w.await(ctx, wait)
+	if q.After != "" && from == w.changes && q.Wait > 0 && !w.hasty {
+		w.await(ctx, q.Wait)
 	}
-	return w.feed(from), nil
+	f := w.feed(from)
+	f.Complete = q.Ask && !w.cutOff
+	return f, nil
 }
 
 // await returns after the next change, or in time.
