@@ -39,6 +39,19 @@ func (s *slow) Append(c context.Context, b authority.Batch) error {
 	return s.Store.Append(c, b)
 }
 
+// slowly is an authority over a store that writes nothing before it is released, and how somebody creates a credential there.
+func slowly(t *testing.T) (w *world, s *slow, create func()) {
+	t.Helper()
+	w = found(t)
+	s = &slow{Store: w.file, release: make(chan struct{})}
+	w.over(s)
+	return w, s, func() {
+		if _, err := w.a.Create(ctx, w.root, w.origin(w.root), authority.CreateRequest{}, authority.Once{}); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 func TestCommitter_WritesTogetherWhatComesTogether(t *testing.T) {
 	t.Parallel()
 	w := found(t)
@@ -90,15 +103,8 @@ func TestCommitter_WritesTogetherWhatComesTogether(t *testing.T) {
 func TestCommitter_OneBatchForAllWhoWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := found(t)
-		s := &slow{Store: w.file, release: make(chan struct{})}
-		w.over(s)
+		_, s, create := slowly(t)
 		var wg sync.WaitGroup
-		create := func() {
-			if _, err := w.a.Create(ctx, w.root, w.origin(w.root), authority.CreateRequest{}, authority.Once{}); err != nil {
-				t.Errorf("%v", err)
-			}
-		}
 		wg.Go(create)
 		synctest.Wait() // it is being written
 		for range 150 {
@@ -116,9 +122,7 @@ func TestCommitter_OneBatchForAllWhoWait(t *testing.T) {
 func TestCommitter_WhoGoesAwayHurtsNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := found(t)
-		s := &slow{Store: w.file, release: make(chan struct{})}
-		w.over(s)
+		w, s, _ := slowly(t)
 		gone, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -192,18 +196,11 @@ func (*keptOpen) Close() error { return nil }
 func TestCommitter_OneBadRecordHurtsNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := found(t)
-		s := &slow{Store: w.file, release: make(chan struct{})}
-		w.over(s)
+		w, s, create := slowly(t)
 		var wg sync.WaitGroup
-		first := func() {
-			if _, err := w.a.Create(ctx, w.root, w.origin(w.root), authority.CreateRequest{}, authority.Once{}); err != nil {
-				t.Errorf("%v", err)
-			}
-		}
-		wg.Go(first)
+		wg.Go(create)
 		synctest.Wait()
-		wg.Go(first)
+		wg.Go(create)
 		wg.Go(func() {
 			o := w.origin(w.root)
 			o.Reason = string(make([]byte, 200<<10)) // no edge lets this through
@@ -211,7 +208,7 @@ func TestCommitter_OneBadRecordHurtsNobody(t *testing.T) {
 				t.Error("a record of 200 kB was written")
 			}
 		})
-		wg.Go(first)
+		wg.Go(create)
 		synctest.Wait()
 		close(s.release)
 		wg.Wait()
