@@ -15,7 +15,7 @@ import (
 var quick = dynamo.Options{Patience: 20 * time.Second, Attempt: 400 * time.Millisecond}
 
 // certain repeats nothing but what fails, however slow the machine: for tests that count requests.
-var certain = dynamo.Options{Patience: time.Hour, Attempt: time.Hour}
+var certain = dynamo.Options{Patience: time.Minute, Attempt: 30 * time.Second}
 
 // faulty returns a store in a new table whose requests go through faults.
 func faulty(t testing.TB, o dynamo.Options) (*dynamo.Store, *local.Faults) {

@@ -445,7 +445,7 @@ func (s *slow) Subject(ctx context.Context, subject string) ([]authority.Entry, 
 	return s.Store.Subject(ctx, subject)
 }
 
-// told is a context that says when the function is cut off. Here nobody does it: whether the answer is in time is a question for
+// told is a context that says when the function is cut off. Here nobody does it then: whether the answer is in time is a question for
 // a clock that only moves when nothing else does, and internal/lambdahttp's tests ask it.
 type told struct {
 	context.Context
@@ -462,7 +462,9 @@ func TestFunction_TimeIsUp(t *testing.T) {
 	done := s.bootstrap()
 	s.token(done.ClientID, done.ClientSecret)
 	store.on.Store(true)
-	ctx := lambdacontext.NewContext(told{t.Context(), time.Now().Add(2 * time.Second)}, &lambdacontext.LambdaContext{AwsRequestID: "r-2"})
+	ends, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ctx := lambdacontext.NewContext(told{ends, time.Now().Add(2 * time.Second)}, &lambdacontext.LambdaContext{AwsRequestID: "r-2"})
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {done.ClientID}, "client_secret": {done.ClientSecret}}
 	event, err := json.Marshal(map[string]any{
 		"httpMethod": "POST", "path": "/v1/oauth/token", "body": form.Encode(),
@@ -472,8 +474,8 @@ func TestFunction_TimeIsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := s.apps["token"].Lambda().Invoke(ctx, event)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || ends.Err() != nil {
+		t.Fatalf("%v, %v", err, ends.Err())
 	}
 	for _, want := range []string{`"statusCode":503`, `temporarily_unavailable`, `UNAVAILABLE`, `r-2`, `Retry-After`} {
 		if !strings.Contains(string(out), want) {
