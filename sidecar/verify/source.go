@@ -74,7 +74,11 @@ func newGetter(o Options, change func(*http.Transport)) getter {
 		g.client.Transport = o.Transport
 		return g
 	}
-	g.own = &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 2, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true}
+	g.own = &http.Transport{
+		Proxy: http.ProxyFromEnvironment, MaxIdleConns: 2, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true,
+		// A connection that is dead, though nobody was told, does not end with a request in vain over HTTP/2: it is pinged.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: patienceOfOne / 2, PingTimeout: patienceOfOne / 2},
+	}
 	if change != nil {
 		change(g.own)
 	}
