@@ -18,7 +18,7 @@ func TestControl_DenyAndAllow(t *testing.T) {
 	w := newWorld(t)
 	made := w.create("billing.read")
 	dir := filepath.Join(t.TempDir(), "data")
-	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
+	p := w.joins(dir)
 	if got := w.authz(p.URL, made); got != 200 {
 		t.Fatal(got)
 	}
@@ -73,7 +73,7 @@ func TestControl_OverTLS(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	cert, key, _ := testkey.Certificate(t, t.TempDir(), "bills.example.com")
 	_, port, _ := strings.Cut(testport.Hold(t), ":") // when the sidecar is gone, it is for this test
-	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()}, "--listen", "0.0.0.0:"+port, "--tls-cert", cert, "--tls-key", key,
+	p := w.joins(dir, "--listen", "0.0.0.0:"+port, "--tls-cert", cert, "--tls-key", key,
 		"--host", "bills.example.com")
 	w.eventually("it is ready", func() bool { return w.does("status", "--ready", "--data-dir", dir).exit == 0 })
 	for name, args := range map[string][]string{
@@ -108,7 +108,7 @@ func TestControl_WhatAllowDoesNotTakeBack(t *testing.T) {
 	w := newWorld(t)
 	bare := w.create("billing.read").ID
 	dir := filepath.Join(t.TempDir(), "data")
-	w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
+	w.joins(dir)
 	for _, row := range []struct{ verb, id, says string }{
 		{"deny", bare, ""},
 		{"allow", bare + "-1", bare + " is still denied, so every version of it is refused"},
@@ -162,7 +162,7 @@ func TestControl_Resync(t *testing.T) {
 	w := newWorld(t)
 	old := w.create("billing.read")
 	dir := filepath.Join(t.TempDir(), "data")
-	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
+	p := w.joins(dir)
 	file := filepath.Join(w.DataDir(), "keyturn.db")
 	if err := w.Down(); err != nil {
 		t.Fatal(err)

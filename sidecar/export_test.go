@@ -17,7 +17,7 @@ func TestExport_BringsALostAuthorityBack(t *testing.T) {
 	good, dead := w.create("billing.read"), w.create("billing.read")
 	w.call("DELETE", "/v1/credentials/"+dead.ClientID, nil, nil)
 	dir := filepath.Join(t.TempDir(), "host")
-	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
+	p := w.joins(dir)
 	w.eventually("the sidecar has all", func() bool { return w.authz(p.URL, good) == 200 && w.authz(p.URL, dead) == 401 })
 	export := func(when string) string {
 		t.Helper()
@@ -65,7 +65,7 @@ func TestExport_SaysWhyNot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	empty, bare := t.TempDir(), filepath.Join(t.TempDir(), "bare")
-	p := w.run(bare, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
+	p := w.joins(bare)
 	_ = p.End(syscall.SIGTERM)
 	if err := os.Remove(filepath.Join(bare, "replica.db")); err != nil {
 		t.Fatal(err)

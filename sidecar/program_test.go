@@ -175,6 +175,12 @@ func (w *world) run(dir, stdin string, env []string, more ...string) *program.Pr
 	return p
 }
 
+// joins is run for a host that has not joined yet.
+func (w *world) joins(dir string, more ...string) *program.Process {
+	w.t.Helper()
+	return w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()}, more...)
+}
+
 // status is what `keyturn-sidecar status` prints.
 func (w *world) status(dir string) (s httpapi.SidecarStatus) {
 	w.t.Helper()

@@ -141,7 +141,7 @@ func TestRun_DrainsWhenToldToStop(t *testing.T) {
 	w := newWorld(t)
 	made := w.create("billing.read")
 	dir := filepath.Join(t.TempDir(), "data")
-	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
+	p := w.joins(dir)
 	if got := w.authz(p.URL, made); got != 200 {
 		t.Fatal(got)
 	}
@@ -196,7 +196,7 @@ func TestRun_ReloadsOnAHangup(t *testing.T) {
 	w := newWorld(t)
 	made := w.create("billing.read")
 	dir := filepath.Join(t.TempDir(), "data")
-	p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()})
+	p := w.joins(dir)
 	if got := w.authz(p.URL, made); got != 200 {
 		t.Fatal(got)
 	}

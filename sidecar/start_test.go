@@ -70,7 +70,7 @@ func TestRun_DoesNotJoinWhereItCannotStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.run(filepath.Join(t.TempDir(), "data"), "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()}, "--name", " ")
+	w.joins(filepath.Join(t.TempDir(), "data"), "--name", " ")
 	if got := w.sidecars(); len(got) != 2 || got["host-9"] == "" || got[host] == "" {
 		t.Errorf("peers: %v", got)
 	}
@@ -166,7 +166,7 @@ func TestRun_BoundsThatDoNotGoTogether(t *testing.T) {
 		"None":        {nil, httpapi.Bounds{Read: 86400, Write: 3600}, 0},
 		"Equal":       {[]string{"--offline-read", "2h", "--offline-write", "2h"}, httpapi.Bounds{Read: 7200, Write: 7200}, 0},
 	} {
-		p := w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()}, row.args...)
+		p := w.joins(dir, row.args...)
 		if got := w.status(dir).Bounds; got != row.bounds {
 			t.Errorf("%s: %+v, want %+v", name, got, row.bounds)
 		}
@@ -184,7 +184,7 @@ func TestControl_AStaleSidecarSaysWhy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	dir := filepath.Join(t.TempDir(), "data")
-	w.run(dir, "", []string{"KEYTURN_JOIN_KEY=" + w.joinKey()}, "--offline-read", "5s", "--offline-write", "5s")
+	w.joins(dir, "--offline-read", "5s", "--offline-write", "5s")
 	ready := func() result { return w.does("status", "--ready", "--data-dir", dir) }
 	w.eventually("it is ready", func() bool { r := ready(); return r.exit == 0 && strings.Contains(r.stdout, `"ok"`) })
 	if err := w.Down(); err != nil {
