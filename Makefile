@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 SOAK     ?= 5m
 PKG      ?= ./...
 # Where goroutines share memory.
-RACE     ?= $(patsubst %,./%/...,$(wildcard internal/authority internal/bolt internal/httpapi internal/access internal/keys internal/lambdahttp internal/replica internal/verdict internal/agent internal/listen internal/rounds internal/shortcut sidecar/verify))
+RACE     ?= $(patsubst %,./%/...,$(wildcard internal/authority internal/bolt internal/httpapi internal/access internal/keys internal/lambdahttp internal/replica internal/verdict internal/agent internal/listen internal/rounds internal/shortcut sidecar/verify internal/usage internal/metrics internal/news internal/serve))
 # The long histories run without the detector, in make test.
 RACEFLAGS ?= -short
 # Of the Lambda functions: arm64, x86_64, or host.

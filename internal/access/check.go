@@ -39,9 +39,10 @@ func (c Caller) Require(s credential.Scope) error {
 	return nil
 }
 
-// Check says whose token text is, if it is one for audience ("" for the issuer) and good at instant at. It returns
-// ErrToken (ErrAudience for another audience, ErrEarly for one from the future), ErrNotBootstrapped or ErrUnavailable. The ErrToken is an ErrUnknown too where the token is well signed but its
-// credential or version is not in the view: a replica may only not have it yet, and unknown is not revoked.
+// Check says whose token text is, if it is one for audience ("" for the issuer) and good at instant at. It returns ErrToken
+// (ErrAudience for another audience, ErrEarly for one from the future), ErrNotBootstrapped or ErrUnavailable. The ErrToken is an
+// ErrUnknown too where the token is well signed but its credential or version is not in the view: a replica may only not have it
+// yet, and unknown is not revoked.
 func (g *Gate) Check(ctx context.Context, at time.Time, text, audience string) (Caller, error) {
 	cluster, err := g.view.Cluster(ctx)
 	if err != nil {

@@ -40,8 +40,8 @@ func (a *Agent) LedgerAfter(ctx context.Context, caller access.Caller, at time.T
 // Changed implements httpapi.Node.
 func (a *Agent) Changed() <-chan struct{} { return a.replica.Changed() }
 
-// Ready implements httpapi.Node: "replica" where even reading is beyond its bound, "peer" where this host has been removed, "clock" where it is behind the newest proof
-// of freshness.
+// Ready implements httpapi.Node: "replica" where even reading is beyond its bound, "peer" where this host has been removed,
+// "clock" where it is behind the newest proof of freshness.
 func (a *Agent) Ready(ctx context.Context, at time.Time) map[string]string {
 	failed := map[string]string{}
 	if err := a.fresh(at, nil); errors.Is(err, access.ErrClock) {

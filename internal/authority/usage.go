@@ -42,9 +42,8 @@ func usageKeyOf(reporter id.ID, clientID string, version int) string {
 }
 
 // ReportUsage keeps what a peer, the caller, tells of itself. A report that was kept before is no error; what is told again under
-// its id, and more, counts once. It takes the scope
-// ledger.read, and returns access.ErrForbidden, ErrInput, a *TooSoonError within a minute of the report before, or
-// access.ErrUnavailable.
+// its id, and more, counts once. It takes the scope ledger.read, and returns access.ErrForbidden, ErrInput, a *TooSoonError within
+// a minute of the report before, or access.ErrUnavailable.
 func (a *Authority) ReportUsage(ctx context.Context, caller access.Caller, at time.Time, r usage.Report) error {
 	if err := caller.Require(credential.LedgerRead); err != nil {
 		return err

@@ -32,7 +32,7 @@ const (
 )
 
 // ID is an identifier in its only spelling, such as cli_01jd6y0e00f2bvwrw0xk3y4t5z. The empty ID means none. An ID that
-// comes from outside has to go through Parse or ParseAny: a conversion checks nothing.
+// comes from outside has to go through Parse: a conversion checks nothing.
 type ID string
 
 // New returns a fresh identifier: the milliseconds of at, and 74 random bits, laid out as UUIDv7 (RFC 9562 §5.7). An
@@ -59,14 +59,6 @@ func First(k Kind, at time.Time) ID {
 func Parse(k Kind, s string) (ID, error) {
 	if kind, _, ok := split(s); !ok || kind != k {
 		return "", fmt.Errorf("%w: want %s_ and %d characters of %s, got %s", ErrMalformed, k, textSize, alphabet, quote(s))
-	}
-	return ID(s), nil
-}
-
-// ParseAny returns s as an identifier of whichever known kind its prefix names. The error wraps ErrMalformed.
-func ParseAny(s string) (ID, error) {
-	if _, _, ok := split(s); !ok {
-		return "", fmt.Errorf("%w: want a known prefix, _ and %d characters of %s, got %s", ErrMalformed, textSize, alphabet, quote(s))
 	}
 	return ID(s), nil
 }

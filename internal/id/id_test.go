@@ -195,9 +195,8 @@ func TestParse_ErrorShowsLittleOfTheInput(t *testing.T) {
 	secret := "sec_" + strings.Repeat("S", 49)
 	for _, in := range []string{long, "cli_" + long, secret, "cli_" + secret} {
 		_, one := id.Parse(id.Peer, in)
-		_, anyKind := id.ParseAny(in)
 		_, client := id.ParseClientID(in)
-		for _, err := range []error{one, anyKind, client} {
+		for _, err := range []error{one, client} {
 			if n := strings.Count(err.Error(), "x"); n > 64 {
 				t.Errorf("the error has %d characters of the input: %v", n, err)
 			}
@@ -208,21 +207,18 @@ func TestParse_ErrorShowsLittleOfTheInput(t *testing.T) {
 	}
 }
 
-func TestParseAny_TakesKnownKindsOnly(t *testing.T) {
+func TestParse_KnownKindsOnly(t *testing.T) {
 	t.Parallel()
 	for _, kind := range kinds() {
 		in := string(kind) + "_" + typeID
-		if got, err := id.ParseAny(in); err != nil || got.String() != in || got.Kind() != kind {
-			t.Errorf("ParseAny(%q) = %q, %v", in, got, err)
+		if got, err := id.Parse(kind, in); err != nil || got.String() != in || got.Kind() != kind {
+			t.Errorf("Parse(%q) = %q, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "user_" + typeID, "_" + typeID, typeID, "cli_" + typeID + "-1"} {
-		if got, err := id.ParseAny(in); !errors.Is(err, id.ErrMalformed) || got != "" {
-			t.Errorf("ParseAny(%q) = %q, %v", in, got, err)
+	for _, kind := range []id.Kind{"user", ""} {
+		if got, err := id.Parse(kind, string(kind)+"_"+typeID); !errors.Is(err, id.ErrMalformed) || got != "" {
+			t.Errorf("Parse of the unknown kind %q = %q, %v", kind, got, err)
 		}
-	}
-	if got, err := id.Parse("user", "user_"+typeID); !errors.Is(err, id.ErrMalformed) {
-		t.Errorf("Parse of an unknown kind = %q, %v", got, err)
 	}
 }
 
@@ -235,23 +231,30 @@ func TestID_NoneAndUnparsedHaveNoKindAndNoTime(t *testing.T) {
 	}
 }
 
-func FuzzParseAny(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add("cli_" + typeID)
 	f.Add("jk_7zzzzzzzzzzzzzzzzzzzzzzzzz")
 	f.Add("peer_8zzzzzzzzzzzzzzzzzzzzzzzzz")
 	f.Fuzz(func(t *testing.T, s string) {
-		got, err := id.ParseAny(s)
-		if err != nil {
-			if !errors.Is(err, id.ErrMalformed) || got != "" {
-				t.Fatalf("ParseAny(%q) = %q, %v", s, got, err)
+		taken := 0
+		for _, kind := range kinds() {
+			got, err := id.Parse(kind, s)
+			if err != nil {
+				if !errors.Is(err, id.ErrMalformed) || got != "" {
+					t.Fatalf("Parse(%q) = %q, %v", s, got, err)
+				}
+				continue
 			}
-			return
+			taken++
+			if got.String() != s || got.Kind() != kind || !strings.HasPrefix(s, string(kind)+"_") {
+				t.Fatalf("Parse(%q) = %q of kind %q", s, got, got.Kind())
+			}
+			if first := id.First(kind, got.Time()); first > got || first.Time() != got.Time() {
+				t.Fatalf("First at the time of %s is %s", got, first)
+			}
 		}
-		if got.String() != s || !strings.HasPrefix(s, string(got.Kind())+"_") {
-			t.Fatalf("ParseAny(%q) = %q of kind %q", s, got, got.Kind())
-		}
-		if first := id.First(got.Kind(), got.Time()); first > got || first.Time() != got.Time() {
-			t.Fatalf("First at the time of %s is %s", got, first)
+		if taken > 1 || (taken == 1) != (id.ID(s).Kind() != "") {
+			t.Fatalf("%q is of %d kinds", s, taken)
 		}
 	})
 }

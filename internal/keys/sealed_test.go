@@ -268,8 +268,7 @@ type fixed struct {
 }
 
 func (f fixed) Subject(ctx context.Context, subject string) ([]authority.Entry, error) {
-	parsed, err := id.ParseAny(subject)
-	if err == nil && parsed.Kind() == id.Cluster {
+	if id.ID(subject).Kind() == id.Cluster {
 		return f.cluster, nil
 	}
 	return f.Store.Subject(ctx, subject)

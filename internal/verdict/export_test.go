@@ -26,6 +26,10 @@ func (t *Tokens[V]) Collide() { t.c.hash = func(string) uint64 { return 7 } }
 // Collide makes all pairs have the same hash.
 func (p *Pairs) Collide() { p.c.hash = func(pair) uint64 { return 7 } }
 
+// Of returns the generation of a subject. It grows with every Move of the subject and every MoveAll, and sometimes with the
+// Move of another.
+func (g *Generations) Of(subject id.ID) uint64 { return g.of[g.slot(subject)].Load() + g.all.Load() }
+
 // MoveAround is a Move, with something that happens in the middle of it.
 func (g *Generations) MoveAround(subject id.ID, between func()) {
 	g.move(&g.of[g.slot(subject)], between)

@@ -29,11 +29,7 @@ func NewGenerations() *Generations {
 	return g
 }
 
-// Of returns the generation of a subject, a credential or a peer. It grows with every Move of the subject and every
-// MoveAll, and sometimes with the Move of another.
-func (g *Generations) Of(subject id.ID) uint64 { return g.of[g.slot(subject)].Load() + g.all.Load() }
-
-// Move makes every entry that rests on subject dead. It is safe for concurrent use, and cheap.
+// Move makes every entry that rests on subject, a credential or a peer, dead, and sometimes one that rests on another. It is safe for concurrent use, and cheap.
 func (g *Generations) Move(subject id.ID) {
 	g.move(&g.of[g.slot(subject)], func() {})
 }
