@@ -69,10 +69,12 @@ func (c *AuditCmd) read(s *session) (items []json.RawMessage, answer []byte, err
 			t.filter.Set(name, value)
 		}
 	}
-	all := listing{what: readTrail, path: "/v1/audit", query: t.query(c.After, trailPage, true), cursor: "after", member: "events"}
+	all := listing{
+		what: readTrail, path: "/v1/audit", query: t.query(c.After, trailPage, true), cursor: "after", member: "events", page: trailPage,
+	}
 	if c.Last > 0 {
 		items, err = t.last(c.Last)
-		return items, all.merged(items), err
+		return items, all.merged(items, nil), err
 	}
 	if c.Action == "" { // nothing to leave out: the answer stays as it is
 		all.most = c.Limit
@@ -85,5 +87,5 @@ func (c *AuditCmd) read(s *session) (items []json.RawMessage, answer []byte, err
 	if c.Limit > 0 && len(items) > c.Limit {
 		items = items[:c.Limit]
 	}
-	return items, all.merged(items), err
+	return items, all.merged(items, nil), err
 }

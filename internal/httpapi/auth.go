@@ -99,7 +99,7 @@ func scopesIn(text string) credential.Scopes {
 func (c *call) hasKey() bool { return len(c.Header.Values(HeaderIdempotencyKey)) > 0 }
 
 func (c *call) withBody(h handler) (answer, error) {
-	body, err := c.readBody("application/json")
+	body, err := c.bodyOf("application/json")
 	if err != nil {
 		return answer{}, err
 	}

@@ -16,22 +16,31 @@ import (
 // maxBody is the largest body of a request, in bytes.
 const maxBody = 64 << 10
 
-// readBody reads the whole body; 413 where it is too large, 415 where there is one of another type.
-func (c *call) readBody(media string) ([]byte, error) {
+// receive reads the whole body, of whatever path and method: 413 where it is too large.
+func (c *call) receive() error {
+	if c.Body == nil || c.Body == http.NoBody {
+		return nil
+	}
 	body, err := io.ReadAll(io.LimitReader(c.Body, maxBody+1))
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, InvalidRequest, "the body could not be read to its end")
+		return refuse(http.StatusBadRequest, InvalidRequest, "the body could not be read to its end")
 	}
 	if len(body) > maxBody {
-		return nil, refuse(http.StatusRequestEntityTooLarge, TooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
+		return refuse(http.StatusRequestEntityTooLarge, TooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
 	}
-	if len(body) == 0 {
+	c.sent = body
+	return nil
+}
+
+// bodyOf returns the body; 415 where there is one of another type.
+func (c *call) bodyOf(media string) ([]byte, error) {
+	if len(c.sent) == 0 {
 		return nil, nil
 	}
 	if !c.sends(media) {
 		return nil, refuse(http.StatusUnsupportedMediaType, UnsupportedMediaType, "send the body as "+media+", not compressed")
 	}
-	return body, nil
+	return c.sent, nil
 }
 
 // sends reports whether the body is said to be of that type. Parameters such as charset are not looked at.
@@ -146,7 +155,7 @@ func memberNames(of any) map[string]bool {
 // form reads the parameters of an OAuth endpoint from the body. One that is there twice is refused, one without a value
 // counts as left out (RFC 6749 §3.2).
 func (c *call) form() (url.Values, error) {
-	body, err := c.readBody("application/x-www-form-urlencoded")
+	body, err := c.bodyOf("application/x-www-form-urlencoded")
 	if err != nil {
 		return nil, err
 	}

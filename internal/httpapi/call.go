@@ -24,7 +24,7 @@ type call struct {
 
 	caller access.Caller  // who called, on routes that take a Bearer token
 	once   authority.Once // on routes that are idempotent
-	sent   []byte         // the body as it came, where the server can pass requests on
+	sent   []byte         // the body as it came
 	body   []byte         // on routes that are idempotent: read before it is known who called
 }
 
@@ -89,6 +89,9 @@ func (e endpoint) handle(w http.ResponseWriter, c *call) (answer, error) {
 	if !ok {
 		w.Header().Set("Allow", e.methods.allow())
 		return answer{}, refuse(http.StatusMethodNotAllowed, MethodNotAllowed, "this path takes "+e.methods.allow())
+	}
+	if err := c.receive(); err != nil {
+		return answer{}, err
 	}
 	return c.answerHere(h)
 }

@@ -118,7 +118,7 @@ func compact(body []byte) []byte {
 
 // license is PUT /v1/license.
 func (s *server) license(c *call) (answer, error) {
-	body, err := c.readBody("application/json")
+	body, err := c.bodyOf("application/json")
 	if err != nil {
 		return answer{}, err
 	}
@@ -134,7 +134,7 @@ const maxSealed = 4 << 10
 
 // moveHome is POST /v1/cluster/home. The region that is to become home answers it.
 func (s *server) moveHome(c *call) (answer, error) {
-	body, err := c.readBody("application/json")
+	body, err := c.bodyOf("application/json")
 	if err != nil {
 		return answer{}, err
 	}
@@ -154,7 +154,7 @@ func (s *server) moveHome(c *call) (answer, error) {
 
 // vouch is POST /v1/ledger-keys.
 func (s *server) vouch(c *call) (answer, error) {
-	body, err := c.readBody("application/json")
+	body, err := c.bodyOf("application/json")
 	if err != nil {
 		return answer{}, err
 	}
@@ -187,7 +187,7 @@ func (s *server) vouch(c *call) (answer, error) {
 
 // rotateKey is POST /v1/keys/rotate: a new key to sign tokens with.
 func (s *server) rotateKey(c *call) (answer, error) {
-	body, err := c.readBody("application/json")
+	body, err := c.bodyOf("application/json")
 	if err != nil {
 		return answer{}, err
 	}

@@ -146,7 +146,7 @@ func (s sidecar) control(do func(c *call, id string) error) handler {
 		if s.o.Control == "" || subtle.ConstantTimeCompare(shown, []byte(s.o.Control)) != 1 || !FromThisHost(c.Request) {
 			return answer{}, access.ErrToken
 		}
-		body, err := c.readBody("application/json")
+		body, err := c.bodyOf("application/json")
 		if err != nil {
 			return answer{}, err
 		}

@@ -132,20 +132,11 @@ const homeRoute = "/v1/cluster/home"
 // and what is not known here, which is no refusal.
 func (c *call) answerHere(h handler) (answer, error) {
 	s := c.server
-	if s.o.Forward == nil && s.upstream == nil {
-		a, err := h(c)
-		return a, s.unknownHere(c, err)
-	}
-	body, err := io.ReadAll(io.LimitReader(c.Body, maxBody+1))
-	if err != nil {
-		return answer{}, refuse(http.StatusBadRequest, InvalidRequest, "the body could not be read to its end")
-	}
-	if len(body) > maxBody {
-		return answer{}, refuse(http.StatusRequestEntityTooLarge, TooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
-	}
-	c.sent, c.Body = body, io.NopCloser(bytes.NewReader(body))
 	a, err := h(c)
 	err = s.unknownHere(c, err)
+	if s.o.Forward == nil && s.upstream == nil {
+		return a, err
+	}
 	elsewhere := errors.Is(err, errElsewhere)
 	notHere := elsewhere || errors.Is(err, authority.ErrNotHome) || s.upstream != nil && errors.Is(err, access.ErrBeyond)
 	if !notHere || c.seen.Route == homeRoute && s.authority != nil {
@@ -173,7 +164,6 @@ func Alone(ctx context.Context) bool { return ctx.Value(aloneKey{}) != nil }
 
 // alone runs a handler again after the authority did not answer.
 func (c *call) alone(h handler) (answer, error) {
-	c.Body = io.NopCloser(bytes.NewReader(c.sent))
 	c.Request = c.WithContext(context.WithValue(c.Context(), aloneKey{}, true))
 	a, err := h(c)
 	if errors.Is(err, access.ErrBeyond) {

@@ -70,7 +70,7 @@ func beyond(after authority.Cursor, heads map[string]uint64) bool {
 
 // LedgerPage is the answer of GET /v1/ledger.
 type LedgerPage struct {
-	Region    string            `json:"region"` // whose authority answers; "" for a peer's copy
+	Region    *string           `json:"region"` // whose authority answers; nil for a peer's copy
 	Records   []SignedRecord    `json:"records"`
 	Hashes    []LedgerHash      `json:"hashes"`
 	Heads     map[string]uint64 `json:"heads"`
@@ -92,7 +92,7 @@ func signedWire(s ledger.Signed) SignedRecord {
 
 func ledgerWire(p authority.LedgerPage) LedgerPage {
 	w := LedgerPage{
-		Region: p.Region, Records: make([]SignedRecord, len(p.Records)), Hashes: make([]LedgerHash, len(p.Hashes)),
+		Region: optional(p.Region), Records: make([]SignedRecord, len(p.Records)), Hashes: make([]LedgerHash, len(p.Hashes)),
 		Heads: p.Heads, PollAfter: int(p.PollAfter / time.Second),
 	}
 	if w.Heads == nil {
@@ -151,7 +151,10 @@ func (w LedgerPage) page() (authority.LedgerPage, error) {
 	if len(w.Records) > authority.MaxLedgerPage || len(w.Hashes) > authority.MaxLedgerPage || len(w.Heads) > maxRegions {
 		return authority.LedgerPage{}, errors.New("a page of the ledgers with more than was asked for")
 	}
-	p := authority.LedgerPage{Region: w.Region, Heads: w.Heads, PollAfter: time.Duration(w.PollAfter) * time.Second}
+	p := authority.LedgerPage{Heads: w.Heads, PollAfter: time.Duration(w.PollAfter) * time.Second}
+	if w.Region != nil {
+		p.Region = *w.Region
+	}
 	for _, r := range w.Records {
 		signed, err := r.signed()
 		if err != nil {

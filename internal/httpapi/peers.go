@@ -41,7 +41,7 @@ func (s *server) createJoinKey(c *call) (answer, error) {
 
 // json reads the body of a call that takes an object, or none.
 func (c *call) json(into any) error {
-	body, err := c.readBody("application/json")
+	body, err := c.bodyOf("application/json")
 	if err != nil {
 		return err
 	}

@@ -167,6 +167,35 @@ func TestServer_MalformedWrites(t *testing.T) {
 	f.refuse("license", fields("PUT", "/v1/license", token, "LICENSE_INVALID", ``, `{}`, `{"license_id":"lic_00000000000000000000000000"}`))
 }
 
+// A body is too large whoever sends it, to whatever path, and whether or not anybody would have read it.
+func TestServer_NothingTakesALongBody(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, setup{})
+	token := f.admin()
+	id, _ := f.create(`{"scopes":["peers.read"]}`)
+	long := e2e.Body("application/json", strings.Repeat(" ", tooLong))
+	chunked := func(r *http.Request) { r.ContentLength = -1 }
+	var list []wrong
+	for path, methods := range map[string][]string{
+		"/v1/credentials/" + id:                       {"DELETE", "GET"},
+		"/v1/join-keys/jk_01m8121nd0f27raya7qqqe4cma": {"DELETE"},
+		"/v1/credentials":                             {"GET", "POST"},
+		"/livez":                                      {"GET", "HEAD"},
+		"/.well-known/jwks.json":                      {"GET"},
+		"/v1/peers/join":                              {"POST"},
+	} {
+		for _, method := range methods {
+			code := "TOO_LARGE"
+			if method == "HEAD" {
+				code = ""
+			}
+			list = append(list, wrong{method + " " + path, 413, code, method, path, []e2e.Option{e2e.Bearer(token), long}},
+				wrong{method + " " + path + " in chunks, from nobody", 413, code, method, path, []e2e.Option{long, chunked}})
+		}
+	}
+	f.refuse("a long body", list)
+}
+
 func manyLabels(n int) string {
 	var list []string
 	for i := range n {

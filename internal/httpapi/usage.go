@@ -32,7 +32,7 @@ func (s *server) reportUsage(c *call) (answer, error) {
 	if c.caller.Peer == nil {
 		return answer{}, refuse(http.StatusForbidden, Forbidden, "insufficient scope")
 	}
-	body, err := c.readBody("application/json")
+	body, err := c.bodyOf("application/json")
 	if err != nil {
 		return answer{}, err
 	}
