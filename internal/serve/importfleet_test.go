@@ -238,9 +238,10 @@ func TestImportFleet_BringsALostAuthorityBack(t *testing.T) {
 			holds()
 			w.follow()
 			for _, a := range []*agent.Agent{w.Sidecar(1), w.second} {
-				if s := a.Status(time.Now().UTC().Truncate(time.Second)); s.Problem != "" || s.Refused != 0 {
-					t.Errorf("%+v", s)
-				}
+				eventually(t, "a sidecar hears of its authority again, and refuses nothing of it", func() bool {
+					s := a.Status(time.Now().UTC().Truncate(time.Second))
+					return s.Problem == "" && s.Refused == 0
+				})
 			}
 			var after struct{ Peers []httpapi.Peer }
 			w.call("GET", "/v1/peers", nil, &after)

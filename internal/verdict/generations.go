@@ -29,7 +29,8 @@ func NewGenerations() *Generations {
 	return g
 }
 
-// Move makes every entry that rests on subject, a credential or a peer, dead, and sometimes one that rests on another. It is safe for concurrent use, and cheap.
+// Move makes every entry that rests on subject, a credential or a peer, dead, and sometimes one that rests on another. It is safe
+// for concurrent use, and cheap.
 func (g *Generations) Move(subject id.ID) {
 	g.move(&g.of[g.slot(subject)], func() {})
 }
