@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
@@ -40,7 +41,7 @@ func damaged(t *testing.T, s *bolt.Store, path string, err error) {
 	if err := s.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	if _, err := bolt.Open(path, bolt.Options{LockTimeout: -1}); !errors.Is(err, bolt.ErrDamaged) {
+	if _, err := bolt.Open(path, bolt.Options{LockTimeout: time.Minute}); !errors.Is(err, bolt.ErrDamaged) {
 		t.Errorf("open: %v, want ErrDamaged (and not ErrLocked)", err)
 	}
 }

@@ -22,7 +22,7 @@ import (
 // open opens the store at path and closes it when t ends.
 func open(t testing.TB, path string) *bolt.Store {
 	t.Helper()
-	s, err := bolt.Open(path, bolt.Options{})
+	s, err := bolt.Open(path, bolt.Options{LockTimeout: time.Minute}) // a child that is being started has inherited what was open
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,11 +16,14 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/backoff"
+	"github.com/keyturn/keyturn/internal/bolt"
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/jwk"
@@ -180,8 +183,22 @@ func (c *Cluster) Restart(ctx context.Context) error {
 	return c.Up(ctx)
 }
 
-// Up starts the authority again after Down, on the same file and address.
-func (c *Cluster) Up(ctx context.Context) error { return c.up(ctx, c.config.listen()) }
+// comeBack is how long Up waits for the file and the address that Down has let go.
+const comeBack = 20 * time.Second
+
+// Up starts the authority again after Down, on the same file and address. A program that this process is starting at that
+// instant has inherited both, until it is executed.
+func (c *Cluster) Up(ctx context.Context) error {
+	patience, cancel := context.WithTimeout(ctx, comeBack)
+	defer cancel()
+	for {
+		err := c.up(ctx, c.config.listen())
+		taken := errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, bolt.ErrLocked)
+		if !taken || !backoff.Wait(patience, 20*time.Millisecond) {
+			return err
+		}
+	}
+}
 
 // Sidecar is the sidecar of that number, from 1.
 func (c *Cluster) Sidecar(n int) *agent.Agent { return c.sidecars[n-1].agent }

@@ -2,6 +2,7 @@ package devcluster_test
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -139,6 +140,25 @@ func TestRestart_KeepsAddressAndTokens(t *testing.T) {
 	if _, err := client(t, c).Call(t.Context(), httpapi.Request{Path: "/v1/credentials", Bearer: old}); err != nil {
 		t.Errorf("a token from before the restart: %v", err)
 	}
+}
+
+// What a program inherits that is started just then is let go when it is executed.
+func TestUp_WaitsForItsAddress(t *testing.T) {
+	t.Parallel()
+	c := start(t, devcluster.Options{})
+	address := strings.TrimPrefix(c.URL(), "http://")
+	if err := c.Down(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(200*time.Millisecond, func() { _ = l.Close() })
+	if err := c.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	token(t, c)
 }
 
 func TestStart_HealsACrashBeforeTheSecretWasWrittenDown(t *testing.T) {

@@ -33,6 +33,7 @@ func keepHouse(t *testing.T, c serve.Config) *quiet {
 	t.Helper()
 	q := &quiet{t: t, log: &logged{}}
 	c.Log = zerolog.New(q.log)
+	letGo(c.DataDir)
 	q.Server = must(serve.Open(t.Context(), c))(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

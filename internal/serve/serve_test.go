@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,16 +84,32 @@ func config(t *testing.T) serve.Config {
 	return serve.Config{DataDir: filepath.Join(t.TempDir(), "data"), Listen: testport.Hold(t), SignAtOnce: true, Version: "v0"}
 }
 
+// letGo waits until nobody has a store open. A program that another test is starting at that instant has inherited what was open
+// here, until it is executed.
+func letGo(dataDir string) {
+	f, err := os.OpenFile(filepath.Join(dataDir, "keyturn.db"), os.O_RDWR, 0)
+	if err != nil {
+		return // there is none yet
+	}
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	_ = f.Close()
+}
+
 // run starts a server, and stops it when the test ends.
 func run(t *testing.T, c serve.Config) *host {
 	t.Helper()
 	h := &host{config: c, log: &logged{}, ended: make(chan error, 1), transport: &http.Transport{}}
 	h.config.Log = zerolog.New(h.log)
+	letGo(c.DataDir)
 	s, err := serve.Open(t.Context(), h.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Listen(t.Context()); err != nil {
+	eventually(t, "the address is let go", func() bool { // as the file is
+		err = s.Listen(t.Context())
+		return !errors.Is(err, syscall.EADDRINUSE)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
