@@ -113,7 +113,8 @@ func (g *Gate) checkPeer(ctx context.Context, at time.Time, claims token.Claims,
 }
 
 // verify checks the signature of a token, and whether its key is that of the issuer it names: the cluster's own, or the
-// token key of a sidecar, which is returned then. A sidecar that is not in the view makes the ErrToken an ErrUnknown.
+// token key of a sidecar, which is returned then. A peer that is not in the view, and an authority's key that is not, make the
+// ErrToken an ErrUnknown.
 func (g *Gate) verify(ctx context.Context, at time.Time, cluster *Cluster, text string) (token.Claims, *peer.Peer, error) {
 	return g.verifyWith(ctx, at, cluster, cluster.keys, text)
 }
@@ -159,8 +160,8 @@ func (g *Gate) issuer(ctx context.Context, at time.Time, name string) (*peer.Pee
 		return nil, err
 	case p.Status() != peer.Active:
 		return nil, fmt.Errorf("%w: the peer that issued it has been removed", ErrToken)
-	case p.TokenKey.IsZero():
-		return nil, fmt.Errorf("%w: it is not signed by a key of this cluster", ErrToken)
+	case p.TokenKey.IsZero(): // an authority, whose keys are the cluster's: it may have published one since
+		return nil, fmt.Errorf("%w: %w", ErrToken, ErrUnknown)
 	}
 	return p, nil
 }

@@ -113,7 +113,7 @@ func TestCheck_RefusesOtherClaims(t *testing.T) {
 		if (err == nil) != row.good || err != nil && !errors.Is(err, access.ErrToken) {
 			t.Errorf("%s: %v", name, err)
 		}
-		unknown := name == "UnknownSubject" || name == "NoSubject" || name == "VersionToCome"
+		unknown := name == "UnknownSubject" || name == "NoSubject" || name == "VersionToCome" || name == "UnknownKey"
 		if errors.Is(err, access.ErrUnknown) != unknown {
 			t.Errorf("%s is unknown rather than dead: %v", name, err)
 		}
@@ -229,8 +229,12 @@ func TestIntrospect_ShowsOnlyWhatMayBeSeen(t *testing.T) {
 	if see(now, readerI, text) || see(now, readerI, text, credential.PeersRead, credential.CredentialsWrite) || see(now, "", text) {
 		t.Error("another one sees it")
 	}
-	if see(now.Add(time.Hour), sharedI, text) || see(now, sharedI, "x") || see(now, sharedI, w.resign(text, signer(t, testkey.P256("x")), func(*token.Claims) {})) {
-		t.Error("what is expired, malformed or not ours is active")
+	if see(now.Add(time.Hour), sharedI, text) || see(now, sharedI, "x") {
+		t.Error("what is expired or malformed is active")
+	}
+	forged := w.resign(text, signer(t, testkey.P256("x")), func(*token.Claims) {})
+	if _, active, err := w.Introspect(context.Background(), now, sharedI, nil, forged); active || !errors.Is(err, access.ErrUnknown) {
+		t.Errorf("of a key that is not in the view: %t, %v", active, err)
 	}
 	w.credentials[sharedI].Versions[1].DeadSince = now
 	if see(now, sharedI, text) {

@@ -18,8 +18,8 @@ import (
 var (
 	// ErrNotBootstrapped says that there is no cluster yet.
 	ErrNotBootstrapped = errors.New("the cluster is not bootstrapped")
-	// ErrUnknown says that there is no such credential or peer.
-	ErrUnknown = errors.New("no such credential or peer")
+	// ErrUnknown says that there is no such credential or peer, or no such key of an authority.
+	ErrUnknown = errors.New("no such credential, peer or key")
 	// ErrUnavailable says that the answer cannot be known at the moment, which is neither yes nor no.
 	ErrUnavailable = errors.New("not available at the moment")
 	// ErrClock says that the clock is known to be wrong, so no deadline can be judged. It matches ErrUnavailable.

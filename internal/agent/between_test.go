@@ -14,6 +14,8 @@ import (
 
 	"github.com/keyturn/keyturn/internal/agent"
 	"github.com/keyturn/keyturn/internal/httpapi"
+	"github.com/keyturn/keyturn/internal/testkey"
+	"github.com/keyturn/keyturn/internal/token"
 )
 
 // between stands between a sidecar and its authority, and may change what that says of its ledgers. It signs nothing.
@@ -145,7 +147,7 @@ func TestAgent_FarFromHomeUnknownIsNotRefused(t *testing.T) {
 				}
 			})
 			b.set(false, func(p *httpapi.LedgerPage) {
-				p.Region, p.Records, p.Hashes, p.Heads, p.Freshness = "", nil, nil, nil, nil
+				p.Region, p.Records, p.Hashes, p.Heads, p.Freshness = nil, nil, nil, nil, nil
 			})
 			made := w.create("billing.read")
 			text := w.token(w.URL(), made.ClientID, made.ClientSecret, "").AccessToken
@@ -189,6 +191,52 @@ func moveTo(t *testing.T, dir, region string) {
 	}
 	if err := os.WriteFile(name, []byte(moved), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A host that is cut off hears of no new key of the authority: what it signs is neither good nor bad there.
+func TestAgent_AKeyThatDidNotArrive(t *testing.T) {
+	t.Parallel()
+	w := start(t, 0)
+	made := w.create("billing.read")
+	a, b := w.behind(nil)
+	b.set(true, nil)
+	before := w.token(w.URL(), made.ClientID, made.ClientSecret, "").AccessToken
+	w.call(w.URL(), http.MethodPost, "/v1/keys/rotate", nil, nil)
+	w.ahead.Store(int64(16 * time.Minute))
+	after := w.token(w.URL(), made.ClientID, made.ClientSecret, "").AccessToken
+	if x := w.send(http.MethodGet, a.URL()+"/authz", bearer(before), ""); x.status != 200 {
+		t.Errorf("of the key that is known: %d %s", x.status, x.body)
+	}
+	if x := w.send(http.MethodGet, a.URL()+"/authz", bearer(after), ""); x.code() != string(httpapi.Stale) {
+		t.Errorf("/authz: %d %s", x.status, x.body)
+	}
+	if x := w.introspect(a.URL(), after); !strings.Contains(string(x.body), `"active":true`) { // the authority is asked
+		t.Errorf("introspection: %d %s", x.status, x.body)
+	}
+	b.set(false, nil)
+	w.eventually("it is good", func() bool {
+		x := w.send(http.MethodGet, a.URL()+"/authz", bearer(after), "")
+		if x.status == 401 {
+			t.Fatalf("%s", x.body)
+		}
+		return x.status == 200
+	})
+	// A key that nobody has: as soon as somebody can be asked, it is refused.
+	claims, err := token.Unverified(after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody, err := token.NewSigner(testkey.P256("nobody"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := nobody.Sign(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x := w.send(http.MethodGet, a.URL()+"/authz", bearer(forged), ""); x.status != 401 {
+		t.Errorf("forged: %d %s", x.status, x.body)
 	}
 }
 

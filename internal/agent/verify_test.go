@@ -115,7 +115,7 @@ func TestVerifier_FarFromHome(t *testing.T) {
 	a, b := w.behind(func(dir string) { moveTo(t, dir, "eu-central-1") })
 	v := w.verifier(a)
 	b.set(false, func(p *httpapi.LedgerPage) {
-		p.Region, p.Records, p.Hashes, p.Heads, p.Freshness = "", nil, nil, nil, nil
+		p.Region, p.Records, p.Hashes, p.Heads, p.Freshness = nil, nil, nil, nil, nil
 	})
 	other, _ := w.runs(w.another("127.0.0.1:0"))
 	issued := w.token(other.URL(), made.ClientID, made.ClientSecret, "").AccessToken
