@@ -51,11 +51,14 @@ func traced(line []byte, local []string) []string {
 	return slices.Compact(what)
 }
 
-// Dependencies returns those of the required modules whose packages the code imports directly, sorted. What only
-// tests import is none.
+// Dependencies returns those of the required modules whose packages the code imports directly, sorted. What only tests
+// import is none, nor is what only packages for tests do, which are those that import testing.
 func (t *Tree) Dependencies(requires []string) []string {
 	var modules []string
 	for _, imports := range t.Imports() {
+		if slices.Contains(imports, "testing") {
+			continue
+		}
 		for _, imp := range imports {
 			if m := longest(requires, imp); m != "" {
 				modules = append(modules, m)

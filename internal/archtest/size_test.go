@@ -143,6 +143,7 @@ func TestTree_Dependencies(t *testing.T) {
 	tree := load(t, fstest.MapFS{
 		"a/a.go":      {Data: []byte("package a\n\nimport (\n\t_ \"fmt\"\n\t_ \"x.org/lib/v2/sub/deep\"\n\t_ \"x.org/lib/v2/other\"\n\t_ \"y.org/z\"\n)\n")},
 		"a/a_test.go": {Data: []byte("package a\n\nimport _ \"tests.org/only\"\n")},
+		"b/b.go":      {Data: []byte("package b\n\nimport (\n\t_ \"testing\"\n\t_ \"tests.org/only\"\n)\n")}, // what tests share
 	})
 	got := tree.Dependencies([]string{"x.org/lib/v2/sub", "x.org/lib/v2", "y.org/z", "tests.org/only", "x.org/lib/v2/sub/de", "unused.org/u"})
 	want := []string{"x.org/lib/v2", "x.org/lib/v2/sub", "y.org/z"}
