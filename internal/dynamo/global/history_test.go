@@ -12,19 +12,22 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/dynamo/global"
+	"github.com/keyturn/keyturn/internal/testdose"
 )
 
+var fromSeed = flag.Uint64("history", 0, "the seed of the only history that is run; 0 runs many, with seeds by the clock")
+
+// How many random histories of two regions are run.
 var (
-	histories = flag.Int("histories", 1000, "how many random histories of two regions are run in memory")
-	onLocal   = flag.Int("local-histories", 12, "how many of them are run on DynamoDB Local as well")
-	fromSeed  = flag.Uint64("history", 0, "the seed of the first history; 0 is one by the clock")
+	inMemory = testdose.Dose{Least: 100, Most: 1000, Within: time.Minute}
+	onLocal  = testdose.Dose{Least: 2, Most: 12, Within: 8 * time.Second}
 )
 
 // Two regions, a global table between them that delays, reorders and repeats, partitions, and a home that moves: whatever
 // happens, no secret is lost, none comes back, and in the end both regions know the same.
 func TestHistories_Memory(t *testing.T) {
 	t.Parallel()
-	run(t, *histories, func(testing.TB) [2]region {
+	run(t, inMemory, func(testing.TB) [2]region {
 		var sides [2]region
 		for i, name := range names {
 			m := &global.Memory{}
@@ -37,7 +40,7 @@ func TestHistories_Memory(t *testing.T) {
 func TestHistories_DynamoDBLocal(t *testing.T) {
 	t.Parallel()
 	server.Endpoint(t)
-	run(t, *onLocal, func(t testing.TB) [2]region {
+	run(t, onLocal, func(t testing.TB) [2]region {
 		var sides [2]region
 		first := server.Client(t, names[0], nil)
 		table := server.Table(t, first)
@@ -53,21 +56,24 @@ func TestHistories_DynamoDBLocal(t *testing.T) {
 	})
 }
 
-// run runs n histories, as many at once as there are processors, and prints the seed of each one that fails.
-func run(t *testing.T, n int, tables func(testing.TB) [2]region) {
+// run runs histories, as many at once as there are processors, and prints the seed of each one that fails.
+func run(t *testing.T, dose testdose.Dose, tables func(testing.TB) [2]region) {
 	seed := *fromSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
+	} else {
+		dose = testdose.Dose{Least: 1}
 	}
 	t.Logf("seeds from %d", seed)
-	var next, failed atomic.Int64
+	seeds := make(chan uint64)
+	var failed atomic.Int64
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	total := map[string]int{}
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n) && failed.Load() < 3; i = next.Add(1) - 1 {
-				h := newHistory(t, seed+uint64(i), tables(t))
+			for seed := range seeds {
+				h := newHistory(t, seed, tables(t))
 				h.run()
 				mu.Lock()
 				for what, n := range h.count {
@@ -78,15 +84,23 @@ func run(t *testing.T, n int, tables func(testing.TB) [2]region) {
 					continue
 				}
 				failed.Add(1)
-				t.Errorf("%s\nreplay it with: -run '%s' -histories=1 -local-histories=1 -history=%d\n%s",
-					h.wrong, t.Name(), seed+uint64(i), strings.Join(h.log, "\n"))
+				t.Errorf("%s\nreplay it with: -run '%s' -history=%d\n%s", h.wrong, t.Name(), seed, strings.Join(h.log, "\n"))
 			}
 		})
 	}
+	done := 0
+	for i := range dose.Rounds(t) {
+		if failed.Load() >= 3 {
+			break
+		}
+		seeds <- seed + uint64(i)
+		done++
+	}
+	close(seeds)
 	all.Wait()
-	t.Log(total)
+	t.Logf("%d histories: %v", done, total)
 	for _, what := range []string{"rotated", "emergency", "revoked", "moved", "refused", "accepted", "unheard"} {
-		if n >= 100 && total[what] == 0 {
+		if done >= 100 && total[what] == 0 {
 			t.Errorf("no history has %q: they show nothing about it", what)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/authority/storetest"
 	"github.com/keyturn/keyturn/internal/dynamo"
 	"github.com/keyturn/keyturn/internal/dynamo/global"
+	"github.com/keyturn/keyturn/internal/testdose"
 	"github.com/keyturn/keyturn/internal/dynamo/local"
 )
 
@@ -32,7 +33,7 @@ var start = time.Date(2081, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func store(t testing.TB, api dynamo.API, table, region string) *dynamo.Store {
 	t.Helper()
-	s, err := dynamo.Open(t.Context(), api, table, region, dynamo.Options{})
+	s, err := dynamo.Open(t.Context(), api, table, region, patient)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func TestMemory_DoesWhatDynamoDBLocalDoes(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	for range 6 {
+	for range (testdose.Dose{Least: 1, Most: 3, Within: 4 * time.Second}).Rounds(t) {
 		memory, real := &global.Memory{}, &global.Local{Client: client, Name: server.Table(t, client)}
 		stores := []*dynamo.Store{store(t, memory, "memory", "local"), store(t, client, real.Name, "local")}
 		var head authority.Head

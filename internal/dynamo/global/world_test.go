@@ -25,6 +25,9 @@ import (
 
 const day = 24 * time.Hour
 
+// patient waits as long as it takes: a history has no faults of DynamoDB, and a slow machine is none.
+var patient = dynamo.Options{Patience: 5 * time.Minute, Attempt: 2 * time.Minute}
+
 var (
 	ctx     = context.Background()
 	names   = [2]string{"eu-central-1", "us-east-1"}
@@ -170,7 +173,7 @@ func (h *history) arrived(r int, c global.Change) {
 
 // open is a cold start.
 func (h *history) open(r int) {
-	s, err := dynamo.Open(ctx, h.regions[r].api, tableOf(h.regions[r].table), names[r], dynamo.Options{})
+	s, err := dynamo.Open(ctx, h.regions[r].api, tableOf(h.regions[r].table), names[r], patient)
 	h.must(err)
 	h.regions[r].a, err = authority.Open(ctx, s, h.custody, authority.Options{
 		Region: names[r], Private: true, TokenAlg: "EdDSA", SignAtOnce: true, Joins: r > 0,
