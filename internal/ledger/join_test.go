@@ -24,7 +24,7 @@ func history(t testing.TB, rt *rapid.T) *world {
 
 func TestJoin_AgreesWithTheModel(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		w := history(t, rt)
 		for _, set := range append(w.known, w.all()) {
 			c := w.join(w.records(set))
@@ -39,7 +39,7 @@ func TestJoin_AgreesWithTheModel(t *testing.T) {
 
 func TestJoin_DependsOnTheSetAlone(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		w := history(t, rt)
 		records := w.records(w.all())
 		want := ledger.Join(records)
@@ -85,7 +85,7 @@ func TestJoin_ForkedRecordsInAnyOrder(t *testing.T) {
 	if c := want.Credentials[client]; len(c.Versions) != 3 || !c.Versions[0].Dead() {
 		t.Fatalf("= %+v", c)
 	}
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		if diff := cmp.Diff(want, ledger.Join(rapid.Permutation(records).Draw(rt, "order"))); diff != "" {
 			rt.Fatal(diff)
 		}
@@ -95,7 +95,7 @@ func TestJoin_ForkedRecordsInAnyOrder(t *testing.T) {
 // Whatever else is known, and in any order: a dead version stays dead, and a deadline only ever comes nearer.
 func TestJoin_TombstonesAndDeadlinesOnlyGrow(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		w := history(t, rt)
 		less := map[int]bool{0: true}
 		for i := range w.events {
@@ -119,7 +119,7 @@ func TestJoin_TombstonesAndDeadlinesOnlyGrow(t *testing.T) {
 
 func TestJoin_NoAcceptanceAfterATombstone(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		w := history(t, rt)
 		number := rapid.IntRange(0, 6).Draw(rt, "number")
 		w.revoke(0, number)
@@ -148,7 +148,7 @@ func TestJoin_NoAcceptanceAfterATombstone(t *testing.T) {
 func TestJoin_WithoutTheCopiesOfRetiredVersions(t *testing.T) {
 	t.Parallel()
 	const later = 1 << 20 // every window is over by then
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		w := history(t, rt)
 		w.share()
 		set := w.all()
@@ -374,7 +374,7 @@ func TestJoinCluster_SaysWhatTheRecordsSay(t *testing.T) {
 	late := newBook(t, "c", "a")
 	again := late.write(t, second(20), ledger.KindCluster, cluster, ledger.ClusterBody{Issuer: "https://b.example", Home: "c", LedgerKey: public(t, "c")})
 	all := append(openAll(t, [][]byte{again}, "a"), records...) // the first founding is the one that counts
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		c := ledger.JoinCluster(rapid.Permutation(all).Draw(rt, "order"))
 		if c.ID != cluster || c.Issuer != "https://a.example" || c.Home != "b" || string(c.License) != `{"n":2}` || !c.CreatedAt.Equal(start) {
 			rt.Fatalf("= %+v", c)
@@ -423,7 +423,7 @@ func TestJoin_PutsEachSubjectInItsPlace(t *testing.T) {
 		w.books[0].write(t, start, ledger.KindRevoked, "no id at all", ledger.RevokedBody{}),
 	)
 	records := openAll(t, data, "a")
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		s := ledger.Join(rapid.Permutation(records).Draw(rt, "order"))
 		if s.Cluster == nil || s.Cluster.ID != cluster || len(s.Credentials) != 1 || s.Credentials[client] == nil {
 			rt.Fatalf("= %+v", s)

@@ -20,7 +20,7 @@ func TestTrust_VouchingInAnyOrder(t *testing.T) {
 		a.founding(t), a.vouch(t, "b"), b.vouch(t, "c"), c.vouch(t, "d"),
 		foreign.founding(t), foreign.vouch(t, "y"), // nobody vouches for these
 	}
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		v := ledger.NewVerifier(public(t, "a"))
 		records, refused := v.Trust(rapid.Permutation(data).Draw(rt, "order"))
 		if len(records) != 4 || refused != 2 {
@@ -84,7 +84,7 @@ func TestOpen_RefusesAnotherCluster(t *testing.T) {
 	there.cluster = another
 	founding, vouched := here.founding(t), here.vouch(t, "b")
 	late := [][]byte{there.founding(t), there.vouch(t, "c"), there.write(t, start, ledger.KindRevoked, client, ledger.RevokedBody{})}
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		v := ledger.NewVerifier(public(t, "a"))
 		if rapid.Bool().Draw(rt, "seen before the cluster is known") {
 			for _, d := range late {
@@ -138,6 +138,11 @@ func TestVerifier_ForgetsWhatWasNotUsed(t *testing.T) {
 	t.Parallel()
 	b := newBook(t, "a", "a")
 	v := ledger.NewVerifier(public(t, "a"))
+	if n := v.Remembers(); n < 1000 || n > 100_000 {
+		t.Errorf("it remembers %d records of about 1 kB, or twice as many", n)
+	}
+	const few = 500
+	v.Remember(few)
 	oldest, used := b.founding(t), b.founding(t)
 	open := func(d []byte) *ledger.Record {
 		t.Helper()
@@ -148,9 +153,9 @@ func TestVerifier_ForgetsWhatWasNotUsed(t *testing.T) {
 		return r
 	}
 	first, kept := open(oldest), open(used)
-	for i := range 2*(8<<10) + 1 {
+	for i := range 2*few + 1 {
 		open(b.write(t, start, ledger.KindRevoked, client, ledger.RevokedBody{Version: i + 1}))
-		if i%1000 == 0 && open(used) != kept {
+		if i%100 == 0 && open(used) != kept {
 			t.Fatalf("what is in use is forgotten after %d", i)
 		}
 	}

@@ -60,7 +60,7 @@ func verdicts(errs []error) []string {
 // Whatever is done to a ledger by somebody without its keys, a chain is judged as its records are one by one.
 func TestCheckChain_IsCheckOfEach(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		v, data := damagedLedger(t, rt)
 		var list []ledger.Link
 		for _, d := range data {

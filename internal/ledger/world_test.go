@@ -1,15 +1,31 @@
 package ledger_test
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/ledger"
+	"github.com/keyturn/keyturn/internal/testdose"
 )
+
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "20") // of 100: how many there are is said by a dose
+	m.Run()
+}
+
+// laws checks a property as often as a dose says.
+func laws(t *testing.T, holds func(*rapid.T)) {
+	t.Helper()
+	for range (testdose.Dose{Least: 1, Most: 2, Within: 2 * time.Second}).Rounds(t) {
+		rapid.Check(t, holds)
+	}
+}
 
 // world is a naive model of one credential: a list of everything that ever happened, in which each region knows a part.
 // It answers by walking that list and the tree of versions: it has no trunks, no order and no join.

@@ -16,6 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/ledger"
 	"github.com/keyturn/keyturn/internal/replica"
+	"github.com/keyturn/keyturn/internal/testdose"
 )
 
 // Whatever two regions write, in whatever order their records come, in pieces and more than once: in the end a copy says what
@@ -24,7 +25,7 @@ func TestReplica_IsTheJoin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	round := 0
-	rapid.Check(t, func(t *rapid.T) {
+	history := func(t *rapid.T) {
 		s := newScribe(t, "alpha")
 		subjects := story(t, s)
 		round++
@@ -57,7 +58,10 @@ func TestReplica_IsTheJoin(t *testing.T) {
 			}
 		}
 		same(t, s, r, subjects)
-	})
+	}
+	for range (testdose.Dose{Least: 3, Most: 7, Within: 3 * time.Second}).Rounds(t) { // of five histories each
+		rapid.Check(t, history)
+	}
 }
 
 // story writes a random history of two regions.

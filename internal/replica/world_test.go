@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -22,7 +23,10 @@ import (
 	"github.com/keyturn/keyturn/internal/testleak"
 )
 
-func TestMain(m *testing.M) { testleak.Main(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "5") // of 100: how many there are is said by a dose
+	testleak.Main(m)
+}
 
 var (
 	start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

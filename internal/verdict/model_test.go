@@ -15,6 +15,7 @@ import (
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/peer"
+	"github.com/keyturn/keyturn/internal/testdose"
 	"github.com/keyturn/keyturn/internal/verdict"
 )
 
@@ -192,15 +193,15 @@ func plainCaller(c access.Caller) access.Caller {
 // Whatever happens, in any order and again, the caches answer what the plain gate answers.
 func TestGate_NeverDiffersFromThePlainGate(t *testing.T) {
 	t.Parallel()
-	parts, histories := 4, 2000
-	if testing.Short() || raced {
-		parts, histories = 1, 100
+	parts, dose := 4, testdose.Dose{Least: 1, Most: 7, Within: 3 * time.Second} // of 20 histories each
+	if raced {
+		parts, dose.Least, dose.Most = 1, 2, 5
 	}
 	for i := range parts {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			var tokenHits, pairHits, done uint64
-			for range histories / parts / 100 { // rapid does 100 at a time
+			for range dose.Rounds(t) {
 				rapid.Check(t, func(t *rapid.T) {
 					tokens, pairs := happen(t)
 					tokenHits, pairHits, done = tokenHits+tokens.Hits, pairHits+pairs.Hits, done+1

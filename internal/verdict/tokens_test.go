@@ -1,6 +1,7 @@
 package verdict_test
 
 import (
+	"flag"
 	"fmt"
 	"strings"
 	"sync"
@@ -17,7 +18,10 @@ const (
 	owner   = id.ID("peer_01jd6y0e00f2bvwrw0xk3y4t5z")
 )
 
-func TestMain(m *testing.M) { testleak.Main(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "20") // of 100: how many there are is said by doses
+	testleak.Main(m)
+}
 
 func newTokens(t testing.TB, l verdict.Limits) (*verdict.Tokens[int], *verdict.Generations) {
 	t.Helper()

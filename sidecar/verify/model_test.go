@@ -14,6 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/peer"
+	"github.com/keyturn/keyturn/internal/testdose"
 	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/sidecar/verify"
 )
@@ -117,11 +118,11 @@ func (h *history) compare(t *rapid.T) {
 func TestVerifier_AgreesWithTheGate(t *testing.T) {
 	t.Parallel()
 	var hits, histories uint64
-	rounds := 2 // of 100
-	if testing.Short() || raced {
-		rounds = 1
+	dose := testdose.Dose{Least: 2, Most: 7, Within: 3 * time.Second} // of ten histories each
+	if raced {
+		dose.Most = 2 // each takes ten times as long
 	}
-	for range rounds {
+	for range dose.Rounds(t) {
 		rapid.Check(t, func(t *rapid.T) {
 			w := newWorld(t)
 			h := &history{world: w, joined: []id.ID{sidecarI}, gate: access.NewGate(w, access.Options{})}
@@ -145,11 +146,7 @@ func TestVerifier_NoAnswerAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	w, v := open(t)
 	other := w.sign(sidecarI, func(c *token.Claims) { c.Subject = readerI.String() })
-	rounds := 50
-	if raced {
-		rounds = 15
-	}
-	for range rounds {
+	for range (testdose.Dose{Least: 5, Most: 17, Within: 2 * time.Second}).Rounds(t) {
 		name := w.another()
 		text := w.sign(authorityI, func(c *token.Claims) { c.Subject, c.Version = name.String(), 1 })
 		stop, done := make(chan struct{}), make(chan error, 4)

@@ -31,9 +31,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if raced {
-		_ = flag.Set("rapid.checks", "15") // of 100: each takes ten times as long
-	}
+	_ = flag.Set("rapid.checks", "10") // of 100: how many there are is said by doses
 	testleak.Main(m)
 }
 
