@@ -12,10 +12,10 @@ import (
 )
 
 // quick gives up an attempt soon, and a call late: for transports with faults.
-var quick = dynamo.Options{Patience: 20 * time.Second, Attempt: 400 * time.Millisecond}
+var quick = dynamo.Options{Patience: 2 * time.Minute, Attempt: 600 * time.Millisecond}
 
 // certain repeats nothing but what fails, however slow the machine: for tests that count requests.
-var certain = dynamo.Options{Patience: time.Minute, Attempt: 30 * time.Second}
+var certain = dynamo.Options{Patience: 2 * time.Minute, Attempt: 30 * time.Second}
 
 // faulty returns a store in a new table whose requests go through faults.
 func faulty(t testing.TB, o dynamo.Options) (*dynamo.Store, *local.Faults) {
