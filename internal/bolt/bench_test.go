@@ -34,7 +34,7 @@ func fleet(after authority.Head, n int) authority.Batch {
 // filled writes a store of n entries to path and returns its head.
 func filled(t testing.TB, path string, n, perBatch int) authority.Head {
 	t.Helper()
-	s, err := bolt.Open(path, bolt.Options{})
+	s, err := bolt.Open(path, unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func BenchmarkOpen(b *testing.B) {
 			b.SetBytes(info.Size())
 			b.ReportAllocs()
 			for b.Loop() {
-				s, err := bolt.Open(path, bolt.Options{})
+				s, err := bolt.Open(path, unhurried)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -14,9 +14,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
+	"github.com/keyturn/keyturn/internal/testdose"
 )
 
 // Tests that need a process of their own run their test again, as a child, with the path of a store in the environment.
@@ -71,7 +73,7 @@ func TestChild_Killed(t *testing.T) {
 	path := newPath(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	var acknowledged uint64
-	for round := range rounds(50) {
+	for round := range (testdose.Dose{Least: 5, Most: 20, Within: 3 * time.Second}).Rounds(t) {
 		c := child(t, path)
 		out, err := c.StdoutPipe()
 		if err := errors.Join(err, c.Start()); err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
+	"github.com/keyturn/keyturn/internal/testdose"
 )
 
 var day = time.Date(2026, 5, 6, 0, 0, 0, 0, time.UTC)
@@ -44,10 +46,25 @@ const (
 	specimenClaims   = 60
 )
 
+var specimenOnce struct {
+	sync.Once
+	specimen
+}
+
+// newSpecimen returns the one that all tests share: nobody writes to what it holds.
 func newSpecimen(t testing.TB) specimen {
 	t.Helper()
+	specimenOnce.Do(func() { specimenOnce.specimen = makeSpecimen(t) })
+	if specimenOnce.file == nil {
+		t.Fatal("the test that made the specimen has failed")
+	}
+	return specimenOnce.specimen
+}
+
+func makeSpecimen(t testing.TB) specimen {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "keyturn.db")
-	s, err := bolt.Open(path, bolt.Options{})
+	s, err := bolt.Open(path, unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,19 +178,14 @@ func ask(t testing.TB, s *bolt.Store) (a answers, err error) {
 // that can be read is what was written, and what is written afterwards can be read.
 func (sp specimen) check(t *testing.T, path string, damaged []byte, size int64, what string) (refused bool) {
 	t.Helper()
-	if err := os.WriteFile(path, damaged, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, size); err != nil {
-		t.Fatal(err)
-	}
-	s, err := bolt.Open(path, bolt.Options{})
+	overwrite(t, path, damaged, size)
+	s, err := bolt.Open(path, unhurried)
 	if err != nil {
 		if !errors.Is(err, bolt.ErrDamaged) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, want ErrDamaged with the file's name", what, err)
 		}
-		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now[:min(len(now), len(damaged))], damaged[:min(len(now), len(damaged))]) {
-			t.Errorf("%s: the damaged file was changed", what)
+		if now, err := os.ReadFile(path); err != nil || int64(len(now)) != size || !bytes.Equal(now[:min(len(now), len(damaged))], damaged[:min(len(now), len(damaged))]) {
+			t.Errorf("%s: the damaged file was changed: %v", what, err)
 		}
 		return true
 	}
@@ -191,7 +203,7 @@ func (sp specimen) check(t *testing.T, path string, damaged []byte, size int64, 
 	if err := s.Close(); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
-	s, err = bolt.Open(path, bolt.Options{})
+	s, err = bolt.Open(path, unhurried)
 	if err != nil {
 		t.Errorf("%s: opened and written to, then %v", what, err)
 		return false
@@ -206,12 +218,22 @@ func (sp specimen) check(t *testing.T, path string, damaged []byte, size int64, 
 	return false
 }
 
-// rounds is how often the tests below try a kind of damage.
-func rounds(n int) int {
-	if testing.Short() {
-		return n / 10
+// overwrite writes a file in place: most file systems write the blocks of one that was emptied first to the disk at once.
+func overwrite(t *testing.T, path string, content []byte, size int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return n
+	_, err = f.WriteAt(content, 0)
+	if err := errors.Join(err, f.Truncate(min(size, int64(len(content)))), f.Truncate(size), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trials is how often a kind of damage is tried that costs as much as another: all kinds together take some seconds.
+func trials(most int) testdose.Dose {
+	return testdose.Dose{Least: most / 4, Most: most, Within: 2 * time.Second}
 }
 
 func TestOpen_Damage(t *testing.T) {
@@ -221,43 +243,43 @@ func TestOpen_Damage(t *testing.T) {
 	t.Logf("%d pages of %d bytes", pages, sp.pageSize)
 	for _, kind := range []struct {
 		name   string
-		rounds int
+		most   int
 		damage func(r *rand.Rand, b []byte) string
 	}{
-		{"OneByte", 400, func(r *rand.Rand, b []byte) string {
+		{"OneByte", 80, func(r *rand.Rand, b []byte) string {
 			at := r.IntN(len(b))
 			b[at] ^= byte(1 + r.IntN(255))
 			return fmt.Sprintf("byte %d is %#x", at, b[at])
 		}},
-		{"OneBitNearTheHeadOfAPage", 800, func(r *rand.Rand, b []byte) string {
+		{"OneBitNearTheHeadOfAPage", 120, func(r *rand.Rand, b []byte) string {
 			at := r.IntN(pages)*sp.pageSize + r.IntN(200)
 			b[at] ^= 1 << r.IntN(8)
 			return fmt.Sprintf("byte %d is %#x", at, b[at])
 		}},
-		{"OneNumber", 400, func(r *rand.Rand, b []byte) string {
+		{"OneNumber", 80, func(r *rand.Rand, b []byte) string {
 			at := r.IntN(pages)*sp.pageSize + r.IntN(60)*4
 			v := []uint32{0, 1, 2, 3, 0xffff, 1 << 31, 0xffffffff, uint32(r.IntN(pages)), r.Uint32()}[r.IntN(9)]
 			copy(b[at:], []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)})
 			return fmt.Sprintf("number at %d is %d", at, v)
 		}},
-		{"OneSectorOfZeros", 200, func(r *rand.Rand, b []byte) string {
+		{"OneSectorOfZeros", 60, func(r *rand.Rand, b []byte) string {
 			at := r.IntN(len(b)/512) * 512
 			clear(b[at : at+512])
 			return fmt.Sprintf("zeros at %d", at)
 		}},
-		{"OnePageInPlaceOfAnother", 200, func(r *rand.Rand, b []byte) string {
+		{"OnePageInPlaceOfAnother", 60, func(r *rand.Rand, b []byte) string {
 			from, to := r.IntN(pages)*sp.pageSize, r.IntN(pages)*sp.pageSize
 			copy(b[to:to+sp.pageSize], b[from:])
 			return fmt.Sprintf("%d copied to %d", from, to)
 		}},
-		{"OneBranchToAnother", 300, func(r *rand.Rand, b []byte) string {
+		{"OneBranchToAnother", 80, func(r *rand.Rand, b []byte) string {
 			// Also to free pages, which hold older versions of pages with right checksums.
 			at := r.IntN(pages)*sp.pageSize + 16 + r.IntN(20)*16 + 8
 			id := uint32(2 + r.IntN(pages-2))
 			copy(b[at:], []byte{byte(id), byte(id >> 8), 0, 0, 0, 0, 0, 0})
 			return fmt.Sprintf("page at %d is %d", at, id)
 		}},
-		{"TwoElementsInTheWrongOrder", 200, func(r *rand.Rand, b []byte) string {
+		{"TwoElementsInTheWrongOrder", 80, func(r *rand.Rand, b []byte) string {
 			p := b[r.IntN(pages)*sp.pageSize:]
 			n := int(binary.NativeEndian.Uint16(p[10:]))
 			if f := p[8]; n < 2 || f != 1 && f != 2 || n > 200 {
@@ -265,7 +287,7 @@ func TestOpen_Damage(t *testing.T) {
 			}
 			return "page " + swap(p, int(p[8]), r.IntN(n), r.IntN(n))
 		}},
-		{"OnePageOfAnEarlierTime", 300, func(r *rand.Rand, b []byte) string {
+		{"OnePageOfAnEarlierTime", 80, func(r *rand.Rand, b []byte) string {
 			old := sp.earlier[r.IntN(len(sp.earlier))]
 			at := (2 + r.IntN(len(old)/sp.pageSize-2)) * sp.pageSize // both metas of another time are a backup, not damage
 			copy(b[at:at+sp.pageSize], old[at:])
@@ -276,8 +298,9 @@ func TestOpen_Damage(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "keyturn.db")
 			r := rand.New(rand.NewPCG(1, 2))
-			refused, n := 0, rounds(kind.rounds)
-			for range n {
+			refused, n := 0, 0
+			for range trials(kind.most).Rounds(t) {
+				n++
 				b := bytes.Clone(sp.file)
 				what := kind.damage(r, b)
 				if sp.check(t, path, b, sp.size, what) {
@@ -313,10 +336,11 @@ func TestOpen_CutOff(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyturn.db")
 	r := rand.New(rand.NewPCG(3, 4))
 	sizes := []int64{0, 1, 79, 80, 512, 4095, 4096, 4097, 8191, 8192, int64(len(sp.file)) - 1, int64(len(sp.file)) - 4096}
-	for range rounds(100) {
-		sizes = append(sizes, r.Int64N(int64(len(sp.file))))
-	}
-	for _, size := range sizes {
+	for n := range (testdose.Dose{Least: len(sizes) + 5, Most: 40, Within: 2 * time.Second}).Rounds(t) {
+		size := r.Int64N(int64(len(sp.file)))
+		if n < len(sizes) {
+			size = sizes[n]
+		}
 		if !sp.check(t, path, sp.file, size, fmt.Sprintf("cut off at %d", size)) {
 			t.Errorf("cut off at %d: not refused", size)
 		}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
@@ -41,7 +40,7 @@ func damaged(t *testing.T, s *bolt.Store, path string, err error) {
 	if err := s.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	if _, err := bolt.Open(path, bolt.Options{LockTimeout: time.Minute}); !errors.Is(err, bolt.ErrDamaged) {
+	if _, err := bolt.Open(path, unhurried); !errors.Is(err, bolt.ErrDamaged) {
 		t.Errorf("open: %v, want ErrDamaged (and not ErrLocked)", err)
 	}
 }
@@ -118,7 +117,6 @@ func TestStore_CutOffUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
-	var failed sync.Once
 	for i := range 4 {
 		all.Go(func() {
 			head := h["local"]
@@ -141,7 +139,6 @@ func TestStore_CutOffUnderLoad(t *testing.T) {
 				if !errors.Is(err, bolt.ErrDamaged) {
 					t.Errorf("%v, want ErrDamaged", err)
 				}
-				failed.Do(func() {})
 				return
 			}
 		})

@@ -3,6 +3,7 @@ package bolt_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/authority"
 	"github.com/keyturn/keyturn/internal/bolt"
+	"github.com/keyturn/keyturn/internal/testdose"
 )
 
 // A model is a store in its simplest form: everything in maps, and Sweep is the only thing that removes.
@@ -174,14 +176,19 @@ func (d draw) batch(m *model) authority.Batch {
 	return b
 }
 
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "5") // of 100: how many there are is said by a dose
+	m.Run()
+}
+
 // Whatever is asked of a store, in whatever order, it answers like the model.
 func TestStore_IsLikeTheModel(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	rapid.Check(t, func(t *rapid.T) {
+	history := func(t *rapid.T) {
 		path := filepath.Join(root, fmt.Sprintf("%d.db", rand.Uint64()))
 		defer func() { _ = os.Remove(path) }()
-		s, err := bolt.Open(path, bolt.Options{})
+		s, err := bolt.Open(path, unhurried)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,13 +226,16 @@ func TestStore_IsLikeTheModel(t *testing.T) {
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
 				}
-				if s, err = bolt.Open(path, bolt.Options{}); err != nil {
+				if s, err = bolt.Open(path, unhurried); err != nil {
 					t.Fatal(err)
 				}
 			},
 			"": func(t *rapid.T) { compare(t, s, m) },
 		})
-	})
+	}
+	for range (testdose.Dose{Least: 3, Most: 8, Within: 2 * time.Second}).Rounds(t) { // of five histories each
+		rapid.Check(t, history)
+	}
 }
 
 func compare(t *rapid.T, s *bolt.Store, m *model) {
@@ -265,7 +275,7 @@ func TestOpen_AfterMuchRemoval(t *testing.T) {
 	path := newPath(t)
 	r := rand.New(rand.NewPCG(7, 8))
 	var head authority.Head
-	for round := range 12 {
+	for round := range (testdose.Dose{Least: 4, Most: 8, Within: 2 * time.Second}).Rounds(t) {
 		s := open(t, path)
 		b := fleet(head, 300)
 		for i := range b.Entries {

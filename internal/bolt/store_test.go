@@ -19,10 +19,13 @@ import (
 	"github.com/keyturn/keyturn/internal/bolt"
 )
 
+// unhurried waits for a lock that another test's child holds for a moment: one that is being started has inherited what was open.
+var unhurried = bolt.Options{LockTimeout: time.Minute}
+
 // open opens the store at path and closes it when t ends.
 func open(t testing.TB, path string) *bolt.Store {
 	t.Helper()
-	s, err := bolt.Open(path, bolt.Options{LockTimeout: time.Minute}) // a child that is being started has inherited what was open
+	s, err := bolt.Open(path, unhurried)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +49,7 @@ func TestOpen_AgainIsTheSame(t *testing.T) {
 	path := newPath(t)
 	var heads map[string]authority.Head
 	for n := range 5 {
-		s, err := bolt.Open(path, bolt.Options{})
+		s, err := bolt.Open(path, unhurried)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +111,7 @@ func TestOpen_WaitsForTheLock(t *testing.T) {
 	first := open(t, path)
 	opened := make(chan error)
 	go func() {
-		s, err := bolt.Open(path, bolt.Options{LockTimeout: time.Minute})
+		s, err := bolt.Open(path, unhurried)
 		if err == nil {
 			err = s.Close()
 		}
@@ -153,13 +156,12 @@ func folder(t *testing.T, path string) (names []string) {
 func TestOpen_FolderMustExist(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "none", "keyturn.db")
-	if _, err := bolt.Open(path, bolt.Options{}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
+	if _, err := bolt.Open(path, unhurried); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
 		t.Errorf("%v, want fs.ErrNotExist with the file's name", err)
 	}
 }
 
-func TestOpen_ManyAtOnceMakeOneFile(t *testing.T) {
-	t.Parallel()
+func TestOpen_ManyAtOnceMakeOneFile(t *testing.T) { // not in parallel: nobody waits for a lock that a child has inherited
 	path := newPath(t)
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -214,7 +216,7 @@ func TestOpen_RefusesModes(t *testing.T) {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		_, err := bolt.Open(path, bolt.Options{})
+		_, err := bolt.Open(path, unhurried)
 		command := "chmod 600 '" + filepath.Dir(path) + `/it'\''s mine.db'`
 		if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), command) {
 			t.Errorf("mode %v: %v, want fs.ErrPermission with %s", mode, err, command)
@@ -235,7 +237,7 @@ func TestOpen_RefusesAnotherOwner(t *testing.T) {
 	if err := os.Chown(path, 4242, -1); err != nil {
 		t.Skipf("only root can give files away: %v", err)
 	}
-	_, err := bolt.Open(path, bolt.Options{})
+	_, err := bolt.Open(path, unhurried)
 	command := fmt.Sprintf("chown %d %s", os.Geteuid(), path)
 	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), command) {
 		t.Errorf("%v, want fs.ErrPermission with %s", err, command)
@@ -251,14 +253,14 @@ func TestOpen_RefusesWhatIsNoStore(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := bolt.Open(path, bolt.Options{}); !errors.Is(err, bolt.ErrDamaged) {
+		if _, err := bolt.Open(path, unhurried); !errors.Is(err, bolt.ErrDamaged) {
 			t.Errorf("%s: %v, want ErrDamaged", name, err)
 		}
 		if b, err := os.ReadFile(path); err != nil || string(b) != content {
 			t.Errorf("%s: the file was changed", name)
 		}
 	}
-	if _, err := bolt.Open(t.TempDir(), bolt.Options{}); err == nil {
+	if _, err := bolt.Open(t.TempDir(), unhurried); err == nil {
 		t.Error("a folder was opened")
 	}
 }
@@ -270,7 +272,7 @@ func TestOpen_RefusesANewerFormat(t *testing.T) {
 	if err := errors.Join(s.SetFormat(2), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	_, err := bolt.Open(path, bolt.Options{})
+	_, err := bolt.Open(path, unhurried)
 	if err == nil || errors.Is(err, bolt.ErrDamaged) || !strings.Contains(err.Error(), "format") {
 		t.Errorf("%v, want that it has another format, and no damage", err)
 	}
@@ -302,7 +304,7 @@ func TestOpen_ProvesTheContents(t *testing.T) {
 			if err := errors.Join(s.Lose(c.table, c.key, c.counted), s.Close()); err != nil {
 				t.Fatal(err)
 			}
-			_, err := bolt.Open(path, bolt.Options{})
+			_, err := bolt.Open(path, unhurried)
 			if !errors.Is(err, bolt.ErrDamaged) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want ErrDamaged about %q", err, c.want)
 			}
@@ -326,7 +328,7 @@ func TestOpen_ProvesThatTheIndexNamesNothingElse(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bolt.Open(path, bolt.Options{}); !errors.Is(err, bolt.ErrDamaged) || !strings.Contains(err.Error(), "index of subjects") {
+	if _, err := bolt.Open(path, unhurried); !errors.Is(err, bolt.ErrDamaged) || !strings.Contains(err.Error(), "index of subjects") {
 		t.Errorf("%v, want ErrDamaged about the index of subjects", err)
 	}
 }
