@@ -21,7 +21,7 @@ import (
 
 // programs are the real ones.
 var programs = program.Set{Args: []string{
-	"-ldflags", "-X main.version=v1.2.3-test", "github.com/keyturn/keyturn/cli", "github.com/keyturn/keyturn/sidecar",
+	"-ldflags", "-s -w -X main.version=v1.2.3-test", "github.com/keyturn/keyturn/cli", "github.com/keyturn/keyturn/sidecar",
 }}
 
 func TestMain(m *testing.M) {
@@ -51,7 +51,7 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{c, t, &http.Client{Transport: &http.Transport{}, Timeout: 40 * time.Second}}
+	w := &world{c, t, &http.Client{Transport: &http.Transport{}, Timeout: 2 * time.Minute}}
 	t.Cleanup(w.http.CloseIdleConnections)
 	return w
 }
@@ -113,16 +113,16 @@ func (w *world) authz(url string, c httpapi.Created) int {
 	return a.StatusCode
 }
 
-// eventually polls until ok, for a time that no machine needs.
+// eventually polls until ok, for a time that no machine needs. Many look by starting a program: seldom.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
 	defer cancel()
 	for !ok() {
 		select {
 		case <-ctx.Done():
 			w.t.Fatalf("never: %s", what)
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(150 * time.Millisecond):
 		}
 	}
 }

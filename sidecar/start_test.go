@@ -184,7 +184,7 @@ func TestControl_AStaleSidecarSaysWhy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	dir := filepath.Join(t.TempDir(), "data")
-	w.joins(dir, "--offline-read", "5s", "--offline-write", "5s")
+	w.joins(dir, "--offline-read", "2s", "--offline-write", "2s")
 	ready := func() result { return w.does("status", "--ready", "--data-dir", dir) }
 	w.eventually("it is ready", func() bool { r := ready(); return r.exit == 0 && strings.Contains(r.stdout, `"ok"`) })
 	if err := w.Down(); err != nil {
@@ -195,7 +195,7 @@ func TestControl_AStaleSidecarSaysWhy(t *testing.T) {
 		r = ready()
 		return r.exit == 5 && strings.Contains(r.stderr, "cannot be pulled")
 	})
-	for _, says := range []string{"keyturn-sidecar: STALE: ", "the last proof of freshness is from 2", "5s old at most", "see that the authority is up"} {
+	for _, says := range []string{"keyturn-sidecar: STALE: ", "the last proof of freshness is from 2", "2s old at most", "see that the authority is up"} {
 		if !strings.Contains(r.stderr, says) {
 			t.Errorf("it does not say %q:\n%s", says, r.stderr)
 		}

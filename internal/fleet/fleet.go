@@ -45,7 +45,7 @@ func Start(ctx context.Context, o Options) (_ *Fleet, err error) {
 			f.Close()
 		}
 	}()
-	if err := program.Build(ctx, o.Dir, "github.com/keyturn/keyturn/cli", "github.com/keyturn/keyturn/sidecar"); err != nil {
+	if err := program.Build(ctx, o.Dir, "-ldflags=-s -w", "github.com/keyturn/keyturn/cli", "github.com/keyturn/keyturn/sidecar"); err != nil {
 		return f, err
 	}
 	serve, sidecar := filepath.Join(o.Dir, "cli"), filepath.Join(o.Dir, "sidecar")
