@@ -120,7 +120,7 @@ func (s *stack) call(method, path, media, body string, header ...string) (int, h
 
 func (s *stack) bootstrap() (done httpapi.Bootstrapped) {
 	s.t.Helper()
-	status, _, body := s.call("POST", "/v1/bootstrap", "application/json", "{}", "Keyturn-Bootstrap-Token", bootstrapToken)
+	status, _, body := s.call("POST", "/v1/bootstrap", "application/json", "{}", "Keyturn-Bootstrap-Token", bootstrapToken, "Idempotency-Key", "the-bootstrap-of-the-tests-0123456789abcdef")
 	if err := json.Unmarshal([]byte(body), &done); status != 201 || err != nil {
 		s.t.Fatalf("bootstrap: %d %s", status, body)
 	}

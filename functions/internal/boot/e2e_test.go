@@ -24,6 +24,9 @@ type servers struct {
 
 var aws = new(servers)
 
+// patient is for machines that stand still for seconds.
+var patient = dynamo.Options{Patience: 2 * time.Minute, Attempt: time.Minute}
+
 func TestMain(m *testing.M) {
 	code := m.Run()
 	aws.dynamo.Stop()
@@ -45,10 +48,10 @@ func TestFunctions_EndToEndOnDynamoDBAndKMS(t *testing.T) {
 	client := aws.dynamo.Client(t, region, nil)
 	name, sealer, used := aws.dynamo.Table(t, client), kms.New(aws.kms.Key(t, region)), new(grants)
 	deploy := func(region, name string, c *clock) *stack {
-		s := &stack{t: t, env: newEnvironment(), vault: sealer, clock: c, logs: &logs{}, used: used}
+		s := &stack{t: t, env: newEnvironment(), vault: sealer, clock: c, logs: &logs{}, used: used, remote: true}
 		s.env["AWS_REGION"] = region
 		s.storeOf = func(r role) authority.Store {
-			store, err := dynamo.Open(t.Context(), table{client, r}, name, region, dynamo.Options{})
+			store, err := dynamo.Open(t.Context(), table{client, r}, name, region, patient)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -40,12 +40,12 @@ func newAccount(t testing.TB) *account {
 	t.Helper()
 	client := aws.dynamo.Client(t, region, nil)
 	table := aws.dynamo.Table(t, client)
-	store, err := dynamo.Open(t.Context(), client, table, region, dynamo.Options{})
+	store, err := dynamo.Open(t.Context(), client, table, region, patient)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sealer, key := aws.kms.Key(t, region)
-	a := &account{stack: &stack{t: t, env: newEnvironment(), store: store, vault: kms.New(sealer, key), clock: &clock{}, logs: &logs{}, used: &grants{}}}
+	a := &account{stack: &stack{t: t, env: newEnvironment(), store: store, vault: kms.New(sealer, key), clock: &clock{}, logs: &logs{}, used: &grants{}, remote: true}}
 	env := newEnvironment()
 	env["KEYTURN_TABLE"], env["KEYTURN_KEY"] = table, key
 	env["AWS_ENDPOINT_URL_DYNAMODB"], env["AWS_ENDPOINT_URL_KMS"] = aws.dynamo.Endpoint(t), aws.kms.Endpoint(t)
@@ -81,21 +81,25 @@ func (a *account) emulate(t testing.TB, function string) func(event []byte) []by
 		t.Helper()
 		deadline := time.Now().Add(2 * time.Minute)
 		for {
-			out, err := http.Post("http://"+address+"/2015-03-31/functions/function/invocations", "application/json", bytes.NewReader(event))
-			if err == nil {
-				defer out.Body.Close()
-				text, err := io.ReadAll(out.Body)
-				if err != nil {
-					t.Fatal(err)
-				}
+			text, err := post("http://"+address+"/2015-03-31/functions/function/invocations", event)
+			if err == nil && !unavailable(text, nil) {
 				return text
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%s does not listen: %v", function, err)
+				t.Fatalf("%s does not listen: %s, %v", function, text, err)
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
+}
+
+func post(url string, body []byte) ([]byte, error) {
+	out, err := http.Post(url, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	defer out.Body.Close()
+	return io.ReadAll(out.Body)
 }
 
 // changing are the parts of an answer that are new each time.
@@ -199,7 +203,7 @@ func (a *account) coldStart(t testing.TB, program string) time.Duration {
 	}
 	go func() { _ = server.Serve(l) }()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program)
 	var said bytes.Buffer
