@@ -180,7 +180,7 @@ func TestAgent_Authz(t *testing.T) {
 	url := w.Sidecars()[0] + "/authz"
 	made := w.create("billing.read", "billing.write")
 	tok := w.token(w.URL(), made.ClientID, made.ClientSecret, "").AccessToken
-	client, err := httpapi.NewClient(w.URL(), httpapi.ClientOptions{Transport: w.http.Transport})
+	client, err := httpapi.NewClient(w.URL(), httpapi.ClientOptions{Transport: w.http.Transport, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,16 +368,16 @@ func TestAgent_Feed(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	first = read("?wait_seconds=20&after=" + first.Cursor) // it was denied between the two requests
-	if len(first.Denied) != 1 || time.Since(began) > 15*time.Second {
+	first = read("?wait_seconds=30&after=" + first.Cursor) // it was denied between the two requests
+	if len(first.Denied) != 1 || time.Since(began) > 29*time.Second {
 		t.Errorf("%+v after %s", first, time.Since(began))
 	}
 	heard := make(chan httpapi.Feed, 1)
 	go func() {
-		f := read("?wait_seconds=20&after=" + first.Cursor)
+		f := read("?wait_seconds=30&after=" + first.Cursor)
 		for range 5 { // other news may come first
 			if len(f.Dead) == 0 {
-				f = read("?wait_seconds=20&after=" + f.Cursor)
+				f = read("?wait_seconds=30&after=" + f.Cursor)
 			}
 		}
 		heard <- f
@@ -388,7 +388,7 @@ func TestAgent_Feed(t *testing.T) {
 		if len(f.Dead) != 1 || f.Dead[0].ID != made.ID || f.Dead[0].Versions != nil || f.Cursor == first.Cursor {
 			t.Errorf("%+v", f)
 		}
-	case <-time.After(15 * time.Second):
+	case <-time.After(29 * time.Second):
 		t.Error("nothing was heard of the revocation")
 	}
 	if read("").Complete || read("?ask=false").Complete {

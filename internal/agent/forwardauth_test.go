@@ -17,7 +17,7 @@ func TestForwardAuth_AnswersAsProxiesAsk(t *testing.T) {
 	w := start(t, 1)
 	made := w.create("billing.read", "billing.write")
 	tok := w.token(w.URL(), made.ClientID, made.ClientSecret, "billing.read").AccessToken
-	client, err := httpapi.NewClient(w.URL(), httpapi.ClientOptions{Transport: w.http.Transport})
+	client, err := httpapi.NewClient(w.URL(), httpapi.ClientOptions{Transport: w.http.Transport, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

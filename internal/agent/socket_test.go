@@ -83,7 +83,7 @@ func (w *world) opens(c agent.Config) (a *agent.Agent, stop func()) {
 
 // over calls through a unix socket, whatever the URL says.
 func (w *world) over(path string) {
-	w.http = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+	w.http = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,12 @@ import (
 	"github.com/keyturn/keyturn/internal/httpapi"
 	"github.com/keyturn/keyturn/internal/testport"
 )
+
+// Most of these tests wait for the disk, or until somebody asks again: more of them at once than there are processors.
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "6")
+	m.Run()
+}
 
 // world is a cluster with sidecars, and a clock that can be set ahead.
 type world struct {
@@ -32,7 +39,7 @@ func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Lo
 // start starts a cluster with that many sidecars.
 func start(t *testing.T, peers int) *world {
 	t.Helper()
-	w := &world{t: t, http: &http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}}
+	w := &world{t: t, http: &http.Client{Transport: &http.Transport{}, Timeout: 2 * time.Minute}}
 	t.Cleanup(w.http.CloseIdleConnections)
 	c, err := devcluster.Start(t.Context(), devcluster.Options{
 		Dir: t.TempDir(), Peers: peers, Now: w.now, Version: "test", Listen: testport.Hold(t), // for it may come back there
@@ -109,13 +116,43 @@ func (w *world) tryToken(server, id, secret, scope string) (httpapi.Token, error
 	return t, json.Unmarshal(a.body, &t)
 }
 
-func (w *world) token(server, id, secret, scope string) httpapi.Token {
+// token asks until it is there: 503 is the answer where others have not answered for seconds.
+func (w *world) token(server, id, secret, scope string) (t httpapi.Token) {
 	w.t.Helper()
-	t, err := w.tryToken(server, id, secret, scope)
-	if err != nil {
+	w.sure(func() (err error) {
+		t, err = w.tryToken(server, id, secret, scope)
+		return err
+	})
+	return t
+}
+
+// sure tries again for as long as 503 is the answer, on a machine that stands still, and fails the test by any other error.
+func (w *world) sure(try func() error) {
+	w.t.Helper()
+	if err := w.certain(try); err != nil {
 		w.t.Fatal(err)
 	}
-	return t
+}
+
+// certain tries until the answer is not 503.
+func (w *world) certain(try func() error) (err error) {
+	w.t.Helper()
+	w.eventually("an answer that is not 503", func() bool {
+		err = try()
+		var e *httpapi.Error
+		return !errors.As(err, &e) || e.Status != http.StatusServiceUnavailable
+	})
+	return err
+}
+
+// sent is send until the answer is not 503.
+func (w *world) sent(method, url string, header http.Header, body string) (a answer) {
+	w.t.Helper()
+	w.eventually("an answer that is not 503", func() bool {
+		a = w.send(method, url, header, body)
+		return a.status != http.StatusServiceUnavailable
+	})
+	return a
 }
 
 // refusedWith fails the test unless err is that refusal.
@@ -130,14 +167,17 @@ func (w *world) refusedWith(err error, code httpapi.Code, what string) {
 // call asks the API of a server as admin.
 func (w *world) call(server, method, path string, body, into any) {
 	w.t.Helper()
-	client, err := httpapi.NewClient(server, httpapi.ClientOptions{Transport: w.http.Transport})
+	client, err := httpapi.NewClient(server, httpapi.ClientOptions{Transport: w.http.Transport, Timeout: time.Minute})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	a, err := client.Call(w.t.Context(), httpapi.Request{Method: method, Path: path, Bearer: w.admin, Body: body})
-	if err == nil && into != nil {
-		err = a.Decode(into)
-	}
+	err = w.certain(func() error {
+		a, err := client.Call(w.t.Context(), httpapi.Request{Method: method, Path: path, Bearer: w.admin, Body: body})
+		if err == nil && into != nil {
+			err = a.Decode(into)
+		}
+		return err
+	})
 	if err != nil {
 		w.t.Fatalf("%s %s: %v", method, path, err)
 	}
@@ -166,13 +206,13 @@ func (w *world) RestartSidecar(ctx context.Context, n int) error {
 // eventually polls until ok, for a time that no machine needs.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
 	defer cancel()
-	for !ok() {
+	for pause := 5 * time.Millisecond; !ok(); pause = min(pause*5/4, 50*time.Millisecond) {
 		select {
 		case <-ctx.Done():
 			w.t.Fatalf("never: %s", what)
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }
