@@ -85,7 +85,7 @@ func twoRegions(t *testing.T, o authority.Options, bare bool) *regions {
 	clock := newClock()
 	o.SignAtOnce, o.Private = true, o.BootstrapToken == ""
 	w.home = region(t, store, custody, o, clock, nil)
-	forward, err := httpapi.NewForward(w.home.URL, httpapi.ForwardOptions{Transport: w.link, Timeout: 5 * time.Second})
+	forward, err := httpapi.NewForward(w.home.URL, httpapi.ForwardOptions{Transport: w.link, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
