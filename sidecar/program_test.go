@@ -65,7 +65,7 @@ func (w *world) Up(ctx context.Context) error {
 // call asks the authority as admin.
 func (w *world) call(method, path string, body, into any) {
 	w.t.Helper()
-	client, err := httpapi.NewClient(w.URL(), httpapi.ClientOptions{Transport: w.http.Transport})
+	client, err := httpapi.NewClient(w.URL(), httpapi.ClientOptions{Transport: w.http.Transport, Timeout: time.Minute})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -97,8 +97,18 @@ func (w *world) create(scopes ...string) (made httpapi.Created) {
 	return made
 }
 
-// authz asks a sidecar whether to let a client in.
-func (w *world) authz(url string, c httpapi.Created) int {
+// authz asks a sidecar whether to let a client in, until it can tell: on a machine that stands still it may have asked its
+// authority in vain.
+func (w *world) authz(url string, c httpapi.Created) (status int) {
+	w.t.Helper()
+	w.eventually("an answer that is not 503", func() bool {
+		status = w.authzOnce(url, c)
+		return status != http.StatusServiceUnavailable
+	})
+	return status
+}
+
+func (w *world) authzOnce(url string, c httpapi.Created) int {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, url+"/authz", http.NoBody)
 	if err != nil {

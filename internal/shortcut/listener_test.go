@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what has to happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // The same bytes, over a shortcut and to net/http alone, are answered the same.
 func TestListener_AnswersAsNetHTTPDoes(t *testing.T) {

@@ -22,19 +22,24 @@ type client struct {
 
 func (c client) do(method, to, header, media, body string, into any) {
 	c.t.Helper()
-	r, err := http.NewRequest(method, to, strings.NewReader(body))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if header != "" {
-		r.Header.Set("Authorization", header)
-	}
-	if media != "" {
-		r.Header.Set("Content-Type", media)
-	}
-	answer, err := c.Do(r)
-	if err != nil {
-		c.t.Fatal(err)
+	var answer *http.Response
+	for again := true; again; again = answer.StatusCode == http.StatusServiceUnavailable { // on a machine that stands still
+		r, err := http.NewRequest(method, to, strings.NewReader(body))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if header != "" {
+			r.Header.Set("Authorization", header)
+		}
+		if media != "" {
+			r.Header.Set("Content-Type", media)
+		}
+		if answer != nil {
+			_ = answer.Body.Close()
+		}
+		if answer, err = c.Do(r); err != nil {
+			c.t.Fatal(err)
+		}
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode >= 300 {
@@ -69,7 +74,7 @@ func TestVerifier_InARealCluster(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	c := client{&http.Client{Transport: &http.Transport{}, Timeout: 30 * time.Second}, t}
+	c := client{&http.Client{Transport: &http.Transport{}, Timeout: 2 * time.Minute}, t}
 	defer c.CloseIdleConnections()
 	admin := "Bearer " + c.token(cluster.URL(), cluster.ClientID(), cluster.Secret().Reveal())
 	var made struct {
@@ -96,6 +101,9 @@ func TestVerifier_InARealCluster(t *testing.T) {
 		tokens = append(tokens, text)
 		for _, v := range []*verify.Verifier{v, keys} {
 			got, err := v.Check(t.Context(), text, want)
+			for errors.Is(err, verify.ErrStale) { // nobody could be asked, on a machine that stands still
+				got, err = v.Check(t.Context(), text, want)
+			}
 			is(t, err, nil)
 			if got.Credential != made.ID {
 				t.Errorf("%+v", got)
@@ -106,7 +114,7 @@ func TestVerifier_InARealCluster(t *testing.T) {
 	c.do("DELETE", cluster.URL()+"/v1/credentials/"+made.ID, admin, "", "", nil)
 	begin := time.Now()
 	for _, text := range tokens {
-		for err = error(nil); err == nil && time.Since(begin) < 30*time.Second; {
+		for err = error(nil); err == nil && time.Since(begin) < 2*time.Minute; {
 			_, err = v.Check(context.Background(), text, want)
 		}
 		if !errors.Is(err, verify.ErrInvalid) {

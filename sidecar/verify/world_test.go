@@ -434,7 +434,7 @@ func open(t testing.TB) (*world, *verify.Verifier) {
 
 func sync1(t tester, v *verify.Verifier) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := v.Sync(ctx); err != nil {
 		t.Fatal(err)
@@ -444,7 +444,7 @@ func sync1(t tester, v *verify.Verifier) {
 // remember checks a token until the cache knows it.
 func remember(t tester, v *verify.Verifier, text string, want verify.Want) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		hits := v.Hits()
 		if _, err := v.Check(context.Background(), text, want); err != nil {
 			t.Fatal(err)
