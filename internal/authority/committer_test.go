@@ -256,7 +256,7 @@ func TestChanged(t *testing.T) {
 	w.create(w.root, nil)
 	select {
 	case <-changed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the commit was not announced before it was answered")
 	}
 	if again := w.a.Changed(); again == changed {

@@ -7,6 +7,13 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 )
 
+// CommitBudget is how long a batch may take in production, and Patience how long in these tests.
+var CommitBudget = commitBudget
+
+const Patience = time.Minute
+
+func init() { commitBudget = Patience }
+
 // MemoryLimit is how many credentials one generation of a Memory holds.
 const MemoryLimit = memoryLimit
 

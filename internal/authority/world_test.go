@@ -2,9 +2,15 @@ package authority_test
 
 import (
 	"context"
+	"flag"
+	"os"
 	"path/filepath"
+	"runtime/debug"
+	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/authority"
@@ -12,10 +18,23 @@ import (
 	"github.com/keyturn/keyturn/internal/credential"
 	"github.com/keyturn/keyturn/internal/id"
 	"github.com/keyturn/keyturn/internal/keys"
+	"github.com/keyturn/keyturn/internal/testdose"
 	"github.com/keyturn/keyturn/internal/testleak"
 )
 
-func TestMain(m *testing.M) { testleak.Main(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "5") // of 100: how many there are is said by doses
+	debug.SetGCPercent(400)           // of very little
+	testleak.Main(m)
+}
+
+// laws checks a property by so many fives of histories.
+func laws(t *testing.T, most int, holds func(*rapid.T)) {
+	t.Helper()
+	for range (testdose.Dose{Least: 2, Most: most, Within: 2 * time.Second}).Rounds(t) {
+		rapid.Check(t, holds)
+	}
+}
 
 var (
 	start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -38,6 +57,7 @@ type tb interface {
 type world struct {
 	t       tb
 	path    string
+	keys    string          // the directory of the custody
 	file    *bolt.Store     // the store itself
 	store   authority.Store // what the authority sees of it
 	custody *keys.Files
@@ -54,19 +74,58 @@ func private(o *authority.Options) { o.Private = true }
 func remembering(o *authority.Options) { o.Private, o.SoleWriter = true, true }
 
 // newCustody makes keys in a directory of their own. A cluster that is not bootstrapped has no use for them before.
-func newCustody(t testing.TB) *keys.Files {
+func newCustody(t testing.TB) *keys.Files { return custodyIn(t, t.TempDir()) }
+
+func custodyIn(t testing.TB, dir string) *keys.Files {
 	t.Helper()
-	k, err := keys.Create(t.TempDir())
+	k, err := keys.Create(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return k
 }
 
+// emptyStore is the file of a store without anything in it: hundreds of tests begin with one, and a disk takes its time to make
+// each.
+var emptyStore struct {
+	sync.Once
+	file []byte
+}
+
+func storeFile(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "keyturn.db")
+	emptyStore.Do(func() {
+		s, err := bolt.Open(path, bolt.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		emptyStore.file = content(t, path, s.Close())
+	})
+	if err := os.WriteFile(path, emptyStore.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// content is what is in a file, unless something has failed before.
+func content(t testing.TB, path string, err error) []byte {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // empty is an authority before bootstrap.
 func empty(t testing.TB, options ...func(*authority.Options)) *world {
 	t.Helper()
-	w := &world{t: t, path: filepath.Join(t.TempDir(), "keyturn.db"), custody: newCustody(t), at: start, o: authority.Options{}}
+	dir := t.TempDir()
+	w := &world{t: t, path: storeFile(t), keys: dir, custody: custodyIn(t, dir), at: start, o: authority.Options{}}
 	for _, option := range options {
 		option(&w.o)
 	}
