@@ -72,27 +72,28 @@ func (h *home) peer(c client, url string) (a *agent.Agent, dir string) {
 // follows waits until a sidecar lets a client in of whom it has to hear first.
 func follows(t *testing.T, a *agent.Agent, at time.Time, c client) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		_, err := a.Authenticate(ctx, at, access.Proof{ClientID: c.id, Secret: c.secret.Reveal()})
-		if err == nil {
+		s := a.Status(at)
+		if err == nil && s.Problem == "" && s.Refused == 0 {
 			break
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("the sidecar does not follow: %v", err)
+			t.Fatalf("the sidecar does not follow: %v, %+v", err, s)
 		case <-time.After(20 * time.Millisecond):
 		}
-	}
-	if s := a.Status(at); s.Problem != "" || s.Refused > 0 {
-		t.Errorf("%+v", s)
 	}
 }
 
 func (h *home) made(by client, name string) client {
 	h.t.Helper()
-	c, err := h.a.Create(h.t.Context(), h.caller(by), authority.Origin{At: h.at}, authority.CreateRequest{Name: name}, authority.Once{})
+	caller := h.caller(by)
+	c, err := insist(func() (authority.Created, error) {
+		return h.a.Create(h.t.Context(), caller, authority.Origin{At: h.at}, authority.CreateRequest{Name: name}, authority.Once{})
+	})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -132,7 +133,7 @@ func TestImport_ALostTableComesBackFromASidecar(t *testing.T) {
 	if _, err := load(t.Context(), s, custody, &file); err != nil {
 		t.Fatal(err)
 	}
-	if err := takeHome(t.Context(), s, custody, region, lost.at); err != nil {
+	if err := sure(func() error { return takeHome(t.Context(), s, custody, region, lost.at) }); err != nil {
 		t.Fatal(err)
 	}
 	there := newHome(t, s, custody)

@@ -16,8 +16,8 @@ import (
 	"github.com/keyturn/keyturn/internal/authority/storetest"
 	"github.com/keyturn/keyturn/internal/dynamo"
 	"github.com/keyturn/keyturn/internal/dynamo/global"
-	"github.com/keyturn/keyturn/internal/testdose"
 	"github.com/keyturn/keyturn/internal/dynamo/local"
+	"github.com/keyturn/keyturn/internal/testdose"
 )
 
 var server local.Server
