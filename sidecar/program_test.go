@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,6 +26,7 @@ var programs = program.Set{Args: []string{
 }}
 
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // most of them wait for others
 	exit := m.Run()
 	programs.Remove()
 	os.Exit(exit)

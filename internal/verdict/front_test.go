@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/testdose"
 	"github.com/keyturn/keyturn/internal/verdict"
 )
 
@@ -170,7 +171,7 @@ func TestFront_HotStays(t *testing.T) {
 // After Close nothing is found, and no reader that was on its way puts anything in again.
 func TestFront_Close(t *testing.T) {
 	t.Parallel()
-	for range 5 {
+	for range (testdose.Dose{Least: 1, Most: 3, Within: time.Second}).Rounds(t) {
 		tokens, g := newTokens(t, verdict.Limits{Entries: 1000})
 		for i := range 50 {
 			fronted(t, tokens, g, fmt.Sprint(i), entry(i))

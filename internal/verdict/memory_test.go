@@ -70,7 +70,7 @@ func TestGate_CountsItsBytes(t *testing.T) {
 	if raced {
 		t.Skip("the race detector takes memory of its own")
 	}
-	const n = 20_000
+	const n = 10_000
 	c, names := newCrowd(n)
 	var texts, secrets []string
 	for _, name := range names {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/id"
+	"github.com/keyturn/keyturn/internal/testdose"
 	"github.com/keyturn/keyturn/internal/testleak"
 	"github.com/keyturn/keyturn/internal/verdict"
 )
@@ -295,7 +296,7 @@ func TestTokens_CountHitsAndMisses(t *testing.T) {
 // Ristretto does not bear a Close beside other calls; Tokens do. goleak sees whether the goroutines end.
 func TestTokens_CloseWhileInUse(t *testing.T) {
 	t.Parallel()
-	for range 5 {
+	for range (testdose.Dose{Least: 1, Most: 3, Within: time.Second}).Rounds(t) {
 		tokens, g := newTokens(t, verdict.Limits{Entries: 100})
 		var all sync.WaitGroup
 		begun := make(chan struct{}, 4)
