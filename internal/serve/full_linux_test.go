@@ -27,9 +27,6 @@ func limitFiles(t *testing.T, pid int, size uint64) {
 
 func TestFullDisk_LosesNothingAndRecovers(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("builds and runs the real program")
-	}
 	dir := filepath.Join(t.TempDir(), "data")
 	p := spawn(t, dir)
 	b := bootstrap(t, p.host)
@@ -70,7 +67,14 @@ func TestFullDisk_LosesNothingAndRecovers(t *testing.T) {
 		}
 	}
 	limitFiles(t, p.PID(), unix.RLIM_INFINITY)
-	if e := create(); e != nil {
+	e := create()
+	for range 5 { // a machine that stands still may be answered the same
+		if e == nil {
+			break
+		}
+		e = create()
+	}
+	if e != nil {
 		t.Fatalf("there is room again: %v", e)
 	}
 	everyoneGetsIn(t, p.host, made)

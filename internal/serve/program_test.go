@@ -34,7 +34,7 @@ func spawn(t *testing.T, dataDir string) *process {
 	cmd := exec.Command(keyturn.Path(t, "cli"), "serve", "--data-dir", dataDir, "--listen", "127.0.0.1:0")
 	p := &process{must(program.Start(t.Context(), cmd, dataDir+".log"))(t), &host{transport: &http.Transport{}}}
 	t.Cleanup(p.kill)
-	p.Client = must(httpapi.NewClient(p.URL, httpapi.ClientOptions{Transport: p.transport, Timeout: 20 * time.Second}))(t)
+	p.Client = must(httpapi.NewClient(p.URL, httpapi.ClientOptions{Transport: p.transport, Timeout: time.Minute}))(t)
 	return p
 }
 

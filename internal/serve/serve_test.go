@@ -3,6 +3,7 @@ package serve_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -128,7 +129,7 @@ func run(t *testing.T, c serve.Config) *host {
 
 func (h *host) connect(t *testing.T) {
 	t.Helper()
-	client, err := httpapi.NewClient(h.URL(), httpapi.ClientOptions{Transport: h.transport, Timeout: 20 * time.Second})
+	client, err := httpapi.NewClient(h.URL(), httpapi.ClientOptions{Transport: h.transport, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,9 +146,13 @@ func (h *host) stop() error {
 	return h.err
 }
 
-// do calls the API and decodes the answer into a T.
+// do calls the API and decodes the answer into a T. A write has a key, so that the client tries again where the machine stood
+// still for longer than a commit may take.
 func do[T any](t *testing.T, h *host, r httpapi.Request) (answer T) {
 	t.Helper()
+	if r.Method == http.MethodPost && r.Header == nil {
+		r.Header = http.Header{httpapi.HeaderIdempotencyKey: {rand.Text() + rand.Text()}}
+	}
 	a, err := h.Call(t.Context(), r)
 	if err == nil && len(a.Body) > 0 {
 		err = a.Decode(&answer)
