@@ -69,7 +69,7 @@ func run(t *testing.T, dose testdose.Dose, tables func(testing.TB) [2]region) {
 	var failed atomic.Int64
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	total := map[string]int{}
+	total, stalled := map[string]int{}, 0
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
 			for seed := range seeds {
@@ -79,8 +79,15 @@ func run(t *testing.T, dose testdose.Dose, tables func(testing.TB) [2]region) {
 				for what, n := range h.count {
 					total[what] += n
 				}
+				if h.stalled {
+					stalled++
+				}
 				mu.Unlock()
 				if h.wrong == "" {
+					continue
+				}
+				if h.stalled {
+					t.Logf("without a verdict: %s", h.wrong)
 					continue
 				}
 				failed.Add(1)
@@ -99,6 +106,9 @@ func run(t *testing.T, dose testdose.Dose, tables func(testing.TB) [2]region) {
 	close(seeds)
 	all.Wait()
 	t.Logf("%d histories: %v", done, total)
+	if done == stalled {
+		t.Error("every history was broken off: the machine stands still too often")
+	}
 	for _, what := range []string{"rotated", "emergency", "revoked", "moved", "refused", "accepted", "unheard"} {
 		if done >= 100 && total[what] == 0 {
 			t.Errorf("no history has %q: they show nothing about it", what)

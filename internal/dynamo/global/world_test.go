@@ -126,6 +126,7 @@ type history struct {
 	secrets     []*handed
 	known       []id.ID // credentials, in the order in which they were made
 	wrong       string
+	stalled     bool // there is nothing wrong but the machine
 	log         []string
 	count       map[string]int
 }
@@ -146,6 +147,11 @@ func newHistory(t testing.TB, seed uint64, sides [2]region) *history {
 func (h *history) at(r int) time.Time { return h.now.Add(h.regions[r].skew) }
 
 func (h *history) fail(format string, args ...any) {
+	for _, a := range args {
+		if err, ok := a.(error); ok && errors.Is(err, context.DeadlineExceeded) {
+			h.stalled = true // no such history has a deadline: the machine stood still for longer than a commit may take
+		}
+	}
 	h.wrong = fmt.Sprintf("history %d: ", h.seed) + fmt.Sprintf(format, args...)
 	panic(errOver)
 }
