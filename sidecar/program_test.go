@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -75,7 +76,11 @@ func (w *world) call(method, path string, body, into any) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	a, err := client.Call(w.t.Context(), httpapi.Request{Method: method, Path: path, Bearer: tok.AccessToken, Body: body})
+	once := http.Header{}
+	if method == http.MethodPost { // asked again, by a client that has patience, it is done once
+		once.Set(httpapi.HeaderIdempotencyKey, rand.Text()+rand.Text())
+	}
+	a, err := client.Call(w.t.Context(), httpapi.Request{Method: method, Path: path, Bearer: tok.AccessToken, Body: body, Header: once})
 	if err == nil && into != nil {
 		err = a.Decode(into)
 	}

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -171,8 +172,12 @@ func (w *world) call(server, method, path string, body, into any) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	once := http.Header{}
+	if method == http.MethodPost { // asked again, it is done once
+		once.Set(httpapi.HeaderIdempotencyKey, rand.Text()+rand.Text())
+	}
 	err = w.certain(func() error {
-		a, err := client.Call(w.t.Context(), httpapi.Request{Method: method, Path: path, Bearer: w.admin, Body: body})
+		a, err := client.Call(w.t.Context(), httpapi.Request{Method: method, Path: path, Bearer: w.admin, Body: body, Header: once})
 		if err == nil && into != nil {
 			err = a.Decode(into)
 		}

@@ -100,7 +100,7 @@ func twoRegions(t *testing.T, o authority.Options, bare bool) *regions {
 
 func region(t *testing.T, s authority.Store, c authority.Custody, o authority.Options, at *clock, forward map[string]*httpapi.Forward) *fixture {
 	t.Helper()
-	a, err := authority.Open(t.Context(), s, c, o)
+	a, err := authority.Open(t.Context(), patient{s}, c, o)
 	if err != nil {
 		t.Fatal(err)
 	}

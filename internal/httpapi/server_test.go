@@ -89,7 +89,7 @@ func tryFixture(t testing.TB, s setup) (*fixture, error) {
 		custody = s.custody(custody)
 	}
 	s.options.SignAtOnce, s.options.Private = true, s.options.BootstrapToken == ""
-	a, err := authority.Open(context.Background(), store, custody, s.options)
+	a, err := authority.Open(context.Background(), patient{store}, custody, s.options)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
