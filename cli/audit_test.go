@@ -82,20 +82,26 @@ func TestAudit_LastOfARealTrail(t *testing.T) {
 	var writers sync.WaitGroup
 	for w := range 8 {
 		writers.Go(func() {
-			for i := range 85 {
+			for i := range 66 {
 				body := fmt.Sprintf(`{"name":"key %d of %d"}`, i, w)
-				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, u.cluster.URL()+"/v1/join-keys", strings.NewReader(body))
-				if err != nil {
-					t.Error(err)
-					return
+				for status := 0; status != http.StatusCreated; {
+					r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, u.cluster.URL()+"/v1/join-keys", strings.NewReader(body))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					r.Header = http.Header{"Authorization": {"Bearer " + bearer}, "Content-Type": {"application/json"}}
+					a, err := http.DefaultClient.Do(r)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_ = a.Body.Close()
+					if status = a.StatusCode; status != http.StatusCreated && status != http.StatusServiceUnavailable { // a commit has its limit
+						t.Errorf("status %d", status)
+						return
+					}
 				}
-				r.Header = http.Header{"Authorization": {"Bearer " + bearer}, "Content-Type": {"application/json"}}
-				a, err := http.DefaultClient.Do(r)
-				if err != nil || a.StatusCode != http.StatusCreated {
-					t.Error(a, err)
-					return
-				}
-				_ = a.Body.Close()
 			}
 		})
 	}
@@ -103,13 +109,13 @@ func TestAudit_LastOfARealTrail(t *testing.T) {
 	u.must("credentials", "create", "--name", "first")
 	u.must("credentials", "rotate", "--update-config", "--yes", "--reason", "it was time")
 	all := events(t, u.must("audit", "--json"))
-	if len(all) < 680 {
+	if len(all) < 528 {
 		t.Fatalf("%d events", len(all))
 	}
 	if newest := all[len(all)-1]; newest.Action != "credential.rotate" {
 		t.Fatalf("the newest is %+v", newest)
 	}
-	for _, n := range []int{1, 2, 20, 499, 500, 501, 600, len(all) - 1, len(all), len(all) + 1, 100_000} {
+	for _, n := range []int{1, 2, 20, 499, 500, 501, 520, len(all) - 1, len(all), len(all) + 1, 100_000} {
 		want := tail(all, n, func(httpapi.Event) bool { return true })
 		if d := cmp.Diff(names(want), names(events(t, u.must("audit", "--last", strconv.Itoa(n), "--json")))); d != "" {
 			t.Errorf("--last %d: %.600s", n, d)

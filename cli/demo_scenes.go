@@ -74,17 +74,27 @@ func (d *demo) showPeers() error {
 	if err := d.check(sidecars == demoPeers, "%d sidecars and the region's authority are peers of the cluster", sidecars); err != nil {
 		return err
 	}
-	return d.onSidecars(fmt.Sprintf("each of them publishes the same %d keys", 1+demoPeers), func(c *httpapi.Client) error {
+	return d.onSidecars(fmt.Sprintf("each of them publishes the same %d keys", 1+demoPeers), d.publishesAll)
+}
+
+// publishesAll waits until a sidecar has heard of all peers: those that joined after it, too.
+func (d *demo) publishesAll(c *httpapi.Client) error {
+	for deadline := d.Now().Add(heard); ; {
 		var set jwk.Set
 		a, err := c.Call(d, httpapi.Request{Path: "/.well-known/jwks.json"})
 		if err == nil {
 			err = a.Decode(&set)
 		}
-		if err == nil && len(set.Keys) != 1+demoPeers {
-			err = fmt.Errorf("it has %d", len(set.Keys))
+		if err != nil || len(set.Keys) == 1+demoPeers {
+			return err
 		}
-		return err
-	})
+		if d.Now().After(deadline) {
+			return fmt.Errorf("it has %d", len(set.Keys))
+		}
+		if err := d.pause(10 * time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 func (d *demo) showToken() error {

@@ -1,8 +1,6 @@
 package main_test
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,9 +82,7 @@ func TestImport_FromSidecarsSaysWhyNot(t *testing.T) {
 	}
 	u.loses()
 	other := withSidecars(t)
-	deaf := httptest.NewServer(http.NotFoundHandler())
-	gone := deaf.URL
-	deaf.Close()
+	gone := "http://" + testport.Hold(t)
 	for name, c := range map[string]struct {
 		args []string
 		exit int
@@ -94,7 +90,7 @@ func TestImport_FromSidecarsSaysWhyNot(t *testing.T) {
 	}{
 		"a file too":      {[]string{"--data-dir", d, "--from", one, "all.jsonl"}, 2, "not both"},
 		"no address":      {[]string{"--data-dir", d, "--from", "host:8081"}, 2, "--from host:8081: "},
-		"nobody there":    {[]string{"--data-dir", d, "--from", one, "--from", gone, "--timeout", "1s"}, 5, gone + ": "},
+		"nobody there":    {[]string{"--data-dir", d, "--from", gone, "--from", one, "--timeout", "1s"}, 5, gone + ": "},
 		"no socket there": {[]string{"--data-dir", d, "--from", "unix:/nowhere/s", "--timeout", "1s"}, 5, "unix:/nowhere/s: "},
 		"another cluster": {[]string{"--data-dir", d, "--from", other.cluster.Sidecars()[0]}, 1, "it belongs to another cluster; leave that one out"},
 		"no ledger key":   {[]string{"--data-dir", filepath.Join(t.TempDir(), "new"), "--from", one}, 1, "restore the key from a backup"},

@@ -12,21 +12,24 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/testdose"
 )
 
-// kills is how often the real program is killed for each way to rotate.
-const kills = 40
+// kills is how often a process is killed for each way to rotate.
+var kills = testdose.Dose{Least: 4, Most: 13, Within: 4 * time.Second}
 
-// TestRotate_SurvivesKill kills the real program with SIGKILL at a random instant, again and again, and then lets the same
-// command finish. Whatever the instant: one rotation, a config that works, and nothing left over.
+// TestRotate_SurvivesKill kills a process with SIGKILL at a random instant, again and again, and then lets the same command
+// finish. Whatever the instant: one rotation, a config that works, and nothing left over.
 func TestRotate_SurvivesKill(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("kills a real process some eighty times")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
-	program := filepath.Join(t.TempDir(), "keyturn")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	program := filepath.Join(t.TempDir(), "keyturn") // TestMain is keyturn under that name
+	if err := os.Symlink(self, program); err != nil {
+		t.Fatal(err)
 	}
 	for _, name := range []string{"Window0", "Emergency"} {
 		t.Run(name, func(t *testing.T) {
@@ -35,24 +38,24 @@ func TestRotate_SurvivesKill(t *testing.T) {
 			args := rotations()[name]
 			whole := u.timed(program, args)
 			killed, owing := 0, 0
-			for try := 0; killed < kills && try < 10*kills; try++ {
-				before := u.version()
+			for round := range kills.Rounds(t) {
+				before, tries := u.version(), 1
 				// A little more than the whole run, so that late instants are met as often as early ones.
-				if !u.killedAfter(rand.N(whole+whole/10), program, args) {
-					whole = (whole*7 + u.timed(program, args)) / 8
-					continue
+				for ; !u.killedAfter(rand.N(whole+whole/10), program, args); tries++ {
+					if tries == 200 {
+						t.Fatalf("it has ended before it was killed %d times", tries)
+					}
+					whole = (whole*3 + u.timed(program, args)) / 4 // it was too long, as after a standstill
+					before = u.version()
 				}
 				killed++
 				if u.owes() {
 					owing++
 				}
-				if u.owes() && try%2 == 0 { // and once more while it heals
+				if u.owes() && round%2 == 0 { // and once more while it heals
 					u.killedAfter(rand.N(whole), program, args)
 				}
 				u.settleAfter(before, program, args)
-			}
-			if killed < kills {
-				t.Errorf("killed %d times only", killed)
 			}
 			t.Logf("killed %d times, %d of them between the request and the end", killed, owing)
 		})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // of very little
 	testscript.Main(m, map[string]func(){
 		"keyturn": func() { os.Exit(app(os.Getenv, os.Stdin, os.Stdout, os.Stderr).Run(os.Args[1:])) },
 	})

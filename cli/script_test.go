@@ -31,7 +31,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"cluster": startCluster, "authority": startAuthority, "halt": halt, "clock": turnClock,
-			"exits": exits, "keep": keep, "only": onlySecrets, "join": join,
+			"exits": exits, "keep": keep, "only": onlySecrets, "join": join, "again": again,
 		},
 	})
 }
@@ -124,6 +124,17 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit %d, want %d", got, want)
 	}
+}
+
+// again COMMAND…: what a machine that stands still for some seconds may break, by no fault of its own: one of three has to go well.
+func again(ts *testscript.TestScript, _ bool, args []string) {
+	var err error
+	for range 3 {
+		if err = ts.Exec(args[0], args[1:]...); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("%v", err)
 }
 
 // keep NAME WORD: the second column of the line of standard output that begins with WORD becomes $NAME.

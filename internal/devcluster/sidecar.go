@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/agent"
+	"github.com/keyturn/keyturn/internal/backoff"
 	"github.com/keyturn/keyturn/internal/disk"
 	"github.com/keyturn/keyturn/internal/httpapi"
 )
@@ -144,9 +145,11 @@ func (c *Cluster) joinKey(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a, err := client.Call(ctx, httpapi.Request{
-		Method: http.MethodPost, Path: "/v1/join-keys", Bearer: t.AccessToken,
-		Body: map[string]any{"name": name, "max_scopes": []string{"admin"}},
+	a, err := patiently(ctx, func() (httpapi.Answer, error) {
+		return client.Call(ctx, httpapi.Request{
+			Method: http.MethodPost, Path: "/v1/join-keys", Bearer: t.AccessToken,
+			Body: map[string]any{"name": name, "max_scopes": []string{"admin"}},
+		})
 	})
 	if err != nil {
 		return "", err
@@ -155,6 +158,19 @@ func (c *Cluster) joinKey(ctx context.Context, name string) (string, error) {
 		JoinKey string `json:"join_key"`
 	}
 	return made.JoinKey, a.Decode(&made)
+}
+
+// patiently calls again where the authority could not promise anything in time: on a machine that stood still for a moment. A
+// join key that nobody uses does no harm.
+func patiently(ctx context.Context, call func() (httpapi.Answer, error)) (a httpapi.Answer, err error) {
+	for range 3 {
+		a, err = call()
+		var busy *httpapi.Error
+		if !errors.As(err, &busy) || busy.Status != http.StatusServiceUnavailable || !backoff.Wait(ctx, 100*time.Millisecond) {
+			break
+		}
+	}
+	return a, err
 }
 
 // stopSidecars stops all of them.

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/keyturn/keyturn/internal/testdose"
 	"github.com/keyturn/keyturn/internal/testport"
 )
 
@@ -59,7 +61,7 @@ func TestTake_NobodyGetsItByChance(t *testing.T) {
 // taken is how often the system gives a port to who asks for any.
 func taken(t *testing.T, address string) (n int) {
 	t.Helper()
-	for range 50_000 {
+	for range (testdose.Dose{Least: 5000, Most: 20_000, Within: 2 * time.Second}).Rounds(t) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
