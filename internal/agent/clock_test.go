@@ -108,7 +108,7 @@ func TestClock_ATokenFromTheFuture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims.IssuedAt, claims.ExpiresAt = claims.IssuedAt+45, claims.ExpiresAt+45
+	claims.IssuedAt, claims.ExpiresAt = claims.IssuedAt+600, claims.ExpiresAt+600
 	text, err := newSigner(t, filepath.Join(w.SidecarDir(1), "token.key")).Sign(claims)
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,34 @@ import (
 // Most of these tests wait for the disk, or until somebody asks again: more of them at once than there are processors.
 func TestMain(m *testing.M) {
 	_ = flag.Set("test.parallel", "6")
+	go watch()
 	m.Run()
+}
+
+// stalled is when this machine last stood still, or hardly moved, in nanoseconds since 1970.
+var stalled atomic.Int64
+
+const (
+	look      = 50 * time.Millisecond
+	aftermath = 5 * time.Second // what follows: connections that are made anew, pulls after a pause
+)
+
+func watch() {
+	for last := time.Now(); ; {
+		time.Sleep(look)
+		now := time.Now()
+		if now.Sub(last) > time.Second {
+			stalled.Store(now.UnixNano())
+		}
+		last = now
+	}
+}
+
+// stoodStill reports whether what has just been answered may be the doing of a machine that stood still. It waits a little, for
+// who looks after that may have stood still, too.
+func stoodStill() bool {
+	time.Sleep(4 * look)
+	return time.Since(time.Unix(0, stalled.Load())) < aftermath
 }
 
 // world is a cluster with sidecars, and a clock that can be set ahead.
@@ -71,8 +98,17 @@ func (a answer) code() string {
 	return e.Code
 }
 
-// send asks anything.
+// send asks anything, and again where the answer is 503 and the machine has just stood still: that may be why.
 func (w *world) send(method, url string, header http.Header, body string) answer {
+	w.t.Helper()
+	a := w.sendOnce(method, url, header, body)
+	for a.status == http.StatusServiceUnavailable && stoodStill() {
+		a = w.sendOnce(method, url, header, body)
+	}
+	return a
+}
+
+func (w *world) sendOnce(method, url string, header http.Header, body string) answer {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
