@@ -66,15 +66,17 @@ func (u *user) version() int {
 	return 0
 }
 
-// healed requires that one rotation happened since before, that the config works, and that nothing is left over.
-func (u *user) healed(before int, when string) {
+// healed requires that one rotation happened since before, that the config works, and that nothing is left over. It returns the
+// version now.
+func (u *user) healed(before int, when string) (now int) {
 	u.t.Helper()
-	if now := u.version(); now != before+1 {
+	if now = u.version(); now != before+1 {
 		u.t.Errorf("%s: version %d became %d", when, before, now)
 	}
 	if left := append(u.pending(), u.litter()...); len(left) > 0 {
 		u.t.Errorf("%s: left over: %v", when, left)
 	}
+	return now
 }
 
 func TestRotate_SurvivesAStopAtEveryStep(t *testing.T) {
@@ -84,8 +86,8 @@ func TestRotate_SurvivesAStopAtEveryStep(t *testing.T) {
 			t.Parallel()
 			u := newUser(t)
 			var steps []string
+			before := u.version()
 			for n := 0; ; n++ {
-				before := u.version()
 				step := u.stopAt(n, args...)
 				if step == "" {
 					break
@@ -94,7 +96,7 @@ func TestRotate_SurvivesAStopAtEveryStep(t *testing.T) {
 				if step != "forgotten" { // then it is done
 					u.must(args...)
 				}
-				u.healed(before, "stopped at "+step)
+				before = u.healed(before, "stopped at "+step)
 			}
 			want := []string{"prepared", "authenticated", "written", "answered", "saved", "proven", "delivered", "forgotten"}
 			if d := cmp.Diff(want, steps); d != "" {
@@ -108,15 +110,15 @@ func TestRotate_SurvivesAStopWhileItHeals(t *testing.T) {
 	t.Parallel()
 	u := newUser(t)
 	args := rotations()["Window0"]
+	before := u.version()
 	for first := range 7 {
 		for second := range 8 {
-			before := u.version()
 			when := fmt.Sprint("stopped at ", u.stopAt(first, args...))
 			step := u.stopAt(second, args...)
 			if step != "" && step != "forgotten" {
 				u.must(args...)
 			}
-			u.healed(before, when+" and "+step)
+			before = u.healed(before, when+" and "+step)
 		}
 	}
 }

@@ -69,13 +69,12 @@ func TestRotate_SurvivesLostAnswers(t *testing.T) {
 	t.Parallel()
 	u := newUser(t)
 	w := behindWire(t, u)
+	before := u.version()
 	for name, args := range rotations() {
-		before := u.version()
 		w.lose.Store(2) // the client asks again by itself
 		u.must(args...)
-		u.healed(before, name+", after two lost answers")
+		before = u.healed(before, name+", after two lost answers")
 
-		before = u.version()
 		w.lose.Store(1000)
 		r := u.does(append(args, "--timeout", "1s")...)
 		if r.exit != 5 || !strings.Contains(r.stderr, "run the same command again") || len(u.pending()) != 1 {
@@ -83,16 +82,15 @@ func TestRotate_SurvivesLostAnswers(t *testing.T) {
 		}
 		w.lose.Store(0)
 		u.must(args...)
-		u.healed(before, name+", after no answer at all")
+		before = u.healed(before, name+", after no answer at all")
 
-		before = u.version()
 		w.refuse.Store(1000)
 		if r := u.does(append(args, "--timeout", "1s")...); r.exit != 5 {
 			t.Errorf("%s: exit %d: %s", name, r.exit, r.stderr)
 		}
 		w.refuse.Store(0)
 		u.must(args...)
-		u.healed(before, name+", after it never arrived")
+		before = u.healed(before, name+", after it never arrived")
 	}
 }
 

@@ -77,6 +77,7 @@ func TestFullDisk_LosesNothingAndRecovers(t *testing.T) {
 	if e != nil {
 		t.Fatalf("there is room again: %v", e)
 	}
+	t.Logf("%d credentials", len(made))
 	everyoneGetsIn(t, p.host, made)
 	p.kill()
 	p = spawn(t, dir)
