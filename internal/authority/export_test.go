@@ -7,12 +7,11 @@ import (
 	"github.com/keyturn/keyturn/internal/id"
 )
 
-// CommitBudget is how long a batch may take in production, and Patience how long in these tests.
-var CommitBudget = commitBudget
-
-const Patience = time.Minute
-
-func init() { commitBudget = Patience }
+// Patient lets a batch take so long, and returns how long it may take in production.
+func Patient(d time.Duration) (production time.Duration) {
+	production, commitBudget = commitBudget, d
+	return production
+}
 
 // MemoryLimit is how many credentials one generation of a Memory holds.
 const MemoryLimit = memoryLimit

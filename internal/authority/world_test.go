@@ -22,7 +22,13 @@ import (
 	"github.com/keyturn/keyturn/internal/testleak"
 )
 
+// How long a commit may take: in these tests, and in production.
+const patience = time.Minute
+
+var budget time.Duration
+
 func TestMain(m *testing.M) {
+	budget = authority.Patient(patience)
 	_ = flag.Set("rapid.checks", "5") // of 100: how many there are is said by doses
 	debug.SetGCPercent(400)           // of very little
 	testleak.Main(m)
