@@ -70,7 +70,7 @@ func (w *world) pick() (e *entry, now entry, ok bool) {
 }
 
 // write changes credentials at the authority, for as long as ctx lasts.
-func (w *world) write(ctx context.Context) { w.writing(ctx, 20*time.Millisecond, w.change) }
+func (w *world) write(ctx context.Context) { w.writing(ctx, 40*time.Millisecond, w.change) }
 
 // writing calls do with the right to write, again and again.
 func (w *world) writing(ctx context.Context, every time.Duration, do func(ctx context.Context, c *httpapi.Client, bearer string)) {
@@ -325,7 +325,7 @@ func TestFleet_NoWrongAnswerWhateverBreaks(t *testing.T) {
 	var working sync.WaitGroup
 	working.Go(func() { w.write(ctx) })
 	for _, p := range f.Sidecars {
-		working.Go(func() { w.ask(ctx, p, 4, 2*time.Millisecond) })
+		working.Go(func() { w.ask(ctx, p, 4, 5*time.Millisecond) })
 	}
 	if err := w.breakThings(ctx); err != nil {
 		t.Error(err)
