@@ -22,7 +22,7 @@ import (
 
 // Most of these tests wait for the disk, or until somebody asks again: more of them at once than there are processors.
 func TestMain(m *testing.M) {
-	_ = flag.Set("test.parallel", "6")
+	_ = flag.Set("test.parallel", "10")
 	go watch()
 	m.Run()
 }
