@@ -9,12 +9,15 @@ import (
 
 const whyClock = "time is an input, captured once per operation: take a time.Time, or an option that defaults to time.Now"
 
-// Clock returns the places that read the clock outside commands and tests. A call of time.Now, Since or Until is one.
+// Clock returns the places that read the clock outside commands, tests, and what is only for tests. A call of time.Now, Since or Until is one.
 // Naming time.Now without calling it is fine where that sets an option's default: assigned, returned or given to a
 // field inside a function; not as a package variable, and not as an argument.
 func (t *Tree) Clock() []Finding {
 	var found []Finding
 	for _, p := range t.Packages {
+		if p.forTests() {
+			continue
+		}
 		for _, f := range p.code() {
 			if f.AST.Name.Name != "main" {
 				found = append(found, t.clockIn(f)...)

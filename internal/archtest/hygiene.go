@@ -52,16 +52,18 @@ func traced(line []byte, local []string) []string {
 }
 
 // Dependencies returns those of the required modules whose packages the code imports directly, sorted. What only tests
-// import is none, nor is what only packages for tests do, which are those that import testing.
+// import is none, nor is what only packages for tests do.
 func (t *Tree) Dependencies(requires []string) []string {
 	var modules []string
-	for _, imports := range t.Imports() {
-		if slices.Contains(imports, "testing") {
+	for _, p := range t.Packages {
+		if p.forTests() {
 			continue
 		}
-		for _, imp := range imports {
-			if m := longest(requires, imp); m != "" {
-				modules = append(modules, m)
+		for _, f := range p.code() {
+			for _, imp := range importsOf(f) {
+				if m := longest(requires, imp); m != "" {
+					modules = append(modules, m)
+				}
 			}
 		}
 	}

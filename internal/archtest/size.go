@@ -42,7 +42,7 @@ type Size struct {
 func (t *Tree) Measure(requires []string) Size {
 	s := Size{Undocumented: t.Undocumented(), Dependencies: t.Dependencies(requires), Test: t.Scripts}
 	for _, p := range t.Packages {
-		suite := slices.ContainsFunc(p.code(), func(f *File) bool { return importName(f, "testing") != "" })
+		suite := p.forTests()
 		for _, f := range p.Files {
 			if f.Test {
 				s.Test += f.Lines

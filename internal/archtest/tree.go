@@ -142,3 +142,8 @@ func (t *Tree) where(pos token.Pos) string {
 func (p *Package) code() []*File {
 	return slices.DeleteFunc(slices.Clone(p.Files), func(f *File) bool { return f.Test })
 }
+
+// forTests reports whether only tests use the package, as a suite for adapters: its code imports testing.
+func (p *Package) forTests() bool {
+	return slices.ContainsFunc(p.code(), func(f *File) bool { return importName(f, "testing") != "" })
+}
