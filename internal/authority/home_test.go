@@ -1,12 +1,15 @@
 package authority_test
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/access"
 	"github.com/keyturn/keyturn/internal/authority"
+	"github.com/keyturn/keyturn/internal/ledger"
 )
 
 // elsewhere is another region's authority over the same store, as if everything had arrived there.
@@ -21,6 +24,46 @@ func (w *world) elsewhere(t *testing.T, change ...func(*authority.Options)) *aut
 		t.Fatal(err)
 	}
 	return a
+}
+
+// partial is a store in which not all records of a kind have arrived.
+type partial struct {
+	authority.Store
+	verifier *ledger.Verifier
+	missing  ledger.Kind // "" once all have
+}
+
+func (p *partial) Subject(c context.Context, subject string) ([]authority.Entry, error) {
+	entries, err := p.Store.Subject(c, subject)
+	return slices.DeleteFunc(entries, func(e authority.Entry) bool {
+		r, err := p.verifier.Open(e.Data)
+		return err == nil && r.Kind == p.missing
+	}), err
+}
+
+// A region can be home before all has arrived there. What was missing once is looked for again.
+func TestHome_BeforeItsLicenseHasArrived(t *testing.T) {
+	t.Parallel()
+	w := found(t)
+	s := &partial{w.file, ledger.NewVerifier(w.custody.LedgerKey()), ledger.KindLicense}
+	a, err := authority.Open(ctx, s, w.custody, authority.Options{Region: "elsewhere", Joins: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.MoveHome(ctx, w.root, w.origin(w.root), "elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	create := func() error {
+		_, err := a.Create(ctx, w.root, w.origin(w.root), authority.CreateRequest{}, authority.Once{})
+		return err
+	}
+	if err := create(); !errors.Is(err, access.ErrUnavailable) {
+		t.Errorf("without a license: %v, want ErrUnavailable", err)
+	}
+	s.missing = ""
+	if err := create(); err != nil {
+		t.Errorf("at the instant at which it has arrived: %v", err)
+	}
 }
 
 func TestHome_OthersOnlyRevoke(t *testing.T) {

@@ -70,6 +70,10 @@ func (a *Authority) checkLicense(ctx context.Context, at time.Time, text []byte)
 // License returns the license that holds now. It returns access.ErrNotBootstrapped.
 func (a *Authority) License(ctx context.Context) (license.License, error) {
 	c, err := a.Cluster(ctx)
+	if err == nil && c.License == nil { // in another region it may have arrived since
+		a.clusterWritten.Add(1)
+		c, err = a.Cluster(ctx)
+	}
 	if err != nil {
 		return license.License{}, err
 	}
