@@ -17,7 +17,7 @@ import (
 )
 
 // kills is how often a process is killed for each way to rotate.
-var kills = testdose.Dose{Least: 4, Most: 13, Within: 4 * time.Second}
+var kills = testdose.Dose{Least: 4, Most: 40, Within: 5 * time.Second}
 
 // TestRotate_SurvivesKill kills a process with SIGKILL at a random instant, again and again, and then lets the same command
 // finish. Whatever the instant: one rotation, a config that works, and nothing left over.

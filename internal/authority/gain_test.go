@@ -21,7 +21,7 @@ func subset(rt *rapid.T, name string, least int) credential.Scopes {
 func TestNobodyGainsByWriting(t *testing.T) {
 	t.Parallel()
 	w := found(t, remembering)
-	laws(t, 10, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		w.t = rt
 		has := subset(rt, "has", 1)
 		caller := w.create(w.root, has)
@@ -87,7 +87,7 @@ func TestNobodyGainsByWriting(t *testing.T) {
 func TestReads_TakeTheirScope(t *testing.T) {
 	t.Parallel()
 	w := found(t, remembering)
-	laws(t, 6, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		w.t = rt
 		has := subset(rt, "has", 1)
 		m := w.create(w.root, has)

@@ -111,7 +111,7 @@ func TestMemory_SaysWhatAReadWouldSay(t *testing.T) {
 	plain := *w
 	plain.o.SoleWriter = false
 	plain.over(w.file)
-	laws(t, 7, func(rt *rapid.T) {
+	laws(t, func(rt *rapid.T) {
 		h := &history{world: w, plain: plain.a}
 		h.t = rt
 		w.root.Claims.Version = 0   // its own end is not what this is about

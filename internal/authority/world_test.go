@@ -34,10 +34,10 @@ func TestMain(m *testing.M) {
 	testleak.Main(m)
 }
 
-// laws checks a property by so many fives of histories.
-func laws(t *testing.T, most int, holds func(*rapid.T)) {
+// laws checks a property as often as a dose says.
+func laws(t *testing.T, holds func(*rapid.T)) {
 	t.Helper()
-	for range (testdose.Dose{Least: 2, Most: most, Within: 2 * time.Second}).Rounds(t) {
+	for range (testdose.Dose{Least: 2, Most: 20, Within: 2 * time.Second}).Rounds(t) {
 		rapid.Check(t, holds)
 	}
 }

@@ -73,7 +73,7 @@ func TestChild_Killed(t *testing.T) {
 	path := newPath(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	var acknowledged uint64
-	for round := range (testdose.Dose{Least: 5, Most: 20, Within: 3 * time.Second}).Rounds(t) {
+	for round := range (testdose.Dose{Least: 5, Most: 50, Within: 5 * time.Second}).Rounds(t) {
 		c := child(t, path)
 		out, err := c.StdoutPipe()
 		if err := errors.Join(err, c.Start()); err != nil {

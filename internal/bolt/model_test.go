@@ -233,7 +233,7 @@ func TestStore_IsLikeTheModel(t *testing.T) {
 			"": func(t *rapid.T) { compare(t, s, m) },
 		})
 	}
-	for range (testdose.Dose{Least: 3, Most: 8, Within: 2 * time.Second}).Rounds(t) { // of five histories each
+	for range (testdose.Dose{Least: 3, Most: 20, Within: 2 * time.Second}).Rounds(t) { // of five histories each
 		rapid.Check(t, history)
 	}
 }
@@ -275,7 +275,7 @@ func TestOpen_AfterMuchRemoval(t *testing.T) {
 	path := newPath(t)
 	r := rand.New(rand.NewPCG(7, 8))
 	var head authority.Head
-	for round := range (testdose.Dose{Least: 4, Most: 8, Within: 2 * time.Second}).Rounds(t) {
+	for round := range (testdose.Dose{Least: 4, Most: 12, Within: 2 * time.Second}).Rounds(t) {
 		s := open(t, path)
 		b := fleet(head, 300)
 		for i := range b.Entries {

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 // laws checks a property as often as a dose says.
 func laws(t *testing.T, holds func(*rapid.T)) {
 	t.Helper()
-	for range (testdose.Dose{Least: 1, Most: 2, Within: 2 * time.Second}).Rounds(t) {
+	for range (testdose.Dose{Least: 1, Most: 5, Within: 2 * time.Second}).Rounds(t) {
 		rapid.Check(t, holds)
 	}
 }

@@ -59,7 +59,7 @@ func TestReplica_IsTheJoin(t *testing.T) {
 		}
 		same(t, s, r, subjects)
 	}
-	for range (testdose.Dose{Least: 3, Most: 7, Within: 3 * time.Second}).Rounds(t) { // of five histories each
+	for range (testdose.Dose{Least: 3, Most: 20, Within: 4 * time.Second}).Rounds(t) { // of five histories each
 		rapid.Check(t, history)
 	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // kills is how often the program is killed in the middle of writes: each kind of them in its turn.
-var kills = testdose.Dose{Least: 6, Most: 15, Within: 5 * time.Second}
+var kills = testdose.Dose{Least: 10, Most: 50, Within: 12 * time.Second}
 
 // answered is what an authority has promised: each of it has to be there for ever.
 type answered struct {

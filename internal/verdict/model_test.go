@@ -193,7 +193,7 @@ func plainCaller(c access.Caller) access.Caller {
 // Whatever happens, in any order and again, the caches answer what the plain gate answers.
 func TestGate_NeverDiffersFromThePlainGate(t *testing.T) {
 	t.Parallel()
-	parts, dose := 4, testdose.Dose{Least: 1, Most: 5, Within: 3 * time.Second} // of 20 histories each
+	parts, dose := 4, testdose.Dose{Least: 1, Most: 25, Within: 10 * time.Second} // of 20 histories each
 	if raced {
 		parts, dose.Least, dose.Most = 1, 2, 5
 	}
