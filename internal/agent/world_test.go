@@ -153,22 +153,17 @@ func (w *world) tryToken(server, id, secret, scope string) (httpapi.Token, error
 	return t, json.Unmarshal(a.body, &t)
 }
 
-// token asks until it is there: 503 is the answer where others have not answered for seconds.
+// token asks until it is there, and fails the test by any error but 503: that is the answer where others have not answered for seconds.
 func (w *world) token(server, id, secret, scope string) (t httpapi.Token) {
 	w.t.Helper()
-	w.sure(func() (err error) {
+	err := w.certain(func() (err error) {
 		t, err = w.tryToken(server, id, secret, scope)
 		return err
 	})
-	return t
-}
-
-// sure tries again for as long as 503 is the answer, on a machine that stands still, and fails the test by any other error.
-func (w *world) sure(try func() error) {
-	w.t.Helper()
-	if err := w.certain(try); err != nil {
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	return t
 }
 
 // certain tries until the answer is not 503.
